@@ -1,0 +1,112 @@
+// Package store names what the pipeline keeps: rows as they were measured, and
+// the roll-ups computed from them. It holds types and small interfaces only;
+// each sub-package is one engine (sqlite, mem; mysql and redis later).
+//
+// The one invariant: a row and the mark "this window is dirty" are written in
+// one transaction, and a roll-up clears the mark only if nobody touched it since
+// it read the rows. So a roll-up is always what its rows say, or still marked.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Record is one measurement: the unit ingest accepts and transform commits.
+type Record struct {
+	Series string    // 1..200 octets of UTF-8 without control characters
+	ID     string    // unique within its series, 1..200 octets; ingest makes one where the sender gave none
+	Time   time.Time // instant of the measurement; kept in UTC with nanoseconds
+	Value  float64   // finite
+	Rev    int64     // >= 0; content is replaced only by a higher rev
+}
+
+// Outcome says what Apply did with one record.
+type Outcome uint8
+
+const (
+	// Inserted: the row is new.
+	Inserted Outcome = iota + 1
+	// Duplicate: the same (series, id) with the same content was there; counted once.
+	Duplicate
+	// Revised: the content was replaced, because the record's rev is higher.
+	Revised
+	// Conflict: other content under the same (series, id), and no higher rev. Nothing was written.
+	Conflict
+)
+
+// Window is the length of a roll-up. Starts are aligned in UTC.
+type Window string
+
+// The windows, shortest first; each longer one is computed from the one before.
+const (
+	TenSeconds Window = "10s"
+	Minute     Window = "minute"
+	Hour       Window = "hour"
+	Day        Window = "day"
+)
+
+// Windows lists every window, shortest first.
+var Windows = []Window{TenSeconds, Minute, Hour, Day}
+
+// Point is one roll-up of one series over one window.
+type Point struct {
+	Series string
+	Window Window
+	Start  time.Time // UTC, aligned to the window
+	Count  int64
+	Sum    float64
+	Min    float64
+	Max    float64
+	Mean   float64
+	Last   float64 // value of the row with the latest time (ties: the greater id)
+	Rev    int64   // from one counter per store: a point with a higher rev is newer
+}
+
+// Query selects points of one series and window. A zero From or To is open.
+// From is inclusive, To exclusive, both compared with Start. Limit keeps the
+// newest points; answers are oldest first.
+type Query struct {
+	Series   string
+	Window   Window
+	From, To time.Time
+	Limit    int
+}
+
+// ErrUnavailable wraps every failure that may pass by itself (locked, gone,
+// slow): callers may try again with the same arguments.
+var ErrUnavailable = errors.New("store unavailable")
+
+// Rows is what transform needs.
+type Rows interface {
+	// Apply commits the records and marks their windows dirty in one durable
+	// transaction, and tells record by record what became of it (same length and
+	// order). On error nothing was written. Apply is idempotent.
+	Apply(ctx context.Context, records []Record) ([]Outcome, error)
+}
+
+// Rollups is what rollup writes.
+type Rollups interface {
+	// Recompute brings up to limit dirty windows up to date and returns the points it
+	// wrote, each with its new rev. More tells that dirty windows are left.
+	Recompute(ctx context.Context, limit int) (points []Point, more bool, err error)
+}
+
+// Reader is what push reads.
+type Reader interface {
+	// Since returns points with Rev > rev, lowest rev first, at most limit.
+	Since(ctx context.Context, rev int64, limit int) ([]Point, error)
+	// Newest returns, for every series in name order, its newest point per window.
+	Newest(ctx context.Context) ([]Point, error)
+	// Points answers a query. An unknown series has no points and is no error.
+	Points(ctx context.Context, q Query) ([]Point, error)
+}
+
+// Store is one engine with everything. Close waits for calls under way.
+type Store interface {
+	Rows
+	Rollups
+	Reader
+	Close() error
+}
