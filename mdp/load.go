@@ -1,0 +1,82 @@
+package mdp
+
+import (
+	"encoding/binary"
+)
+
+// loadSize is the size in octets of the load entry behind the service name in
+// peer requests, partials and finals.
+const loadSize = 32
+
+// stateSize is the part of a load entry that STATE carries.
+const stateSize = 24
+
+// Load is what one broker tells another about one service: cumulative counters
+// and levels, never deltas, so that a lost message costs nothing.
+type Load struct {
+	Seen    uint32 // requests of the receiver that the sender has got, since both started
+	Idle    uint32 // idle workers offered (in STATE a slice, on answers the whole count)
+	Queue   uint32 // requests waiting at the sender
+	Via     uint32 // idle workers the sender believes its other links have
+	MeanUs  uint32 // mean service time in microseconds
+	Workers uint32 // workers registered at the sender
+	// ElapsedMs is the request's time since it entered the mesh; not in STATE.
+	ElapsedMs uint32
+}
+
+func (l *Load) decode(p []byte) {
+	l.decodeState(p)
+	l.ElapsedMs = binary.BigEndian.Uint32(p[24:])
+}
+
+func (l *Load) decodeState(p []byte) {
+	l.Seen = binary.BigEndian.Uint32(p)
+	l.Idle = binary.BigEndian.Uint32(p[4:])
+	l.Queue = binary.BigEndian.Uint32(p[8:])
+	l.Via = binary.BigEndian.Uint32(p[12:])
+	l.MeanUs = binary.BigEndian.Uint32(p[16:])
+	l.Workers = binary.BigEndian.Uint32(p[20:])
+}
+
+func (l *Load) append(dst []byte) []byte {
+	dst = l.appendState(dst)
+	dst = binary.BigEndian.AppendUint32(dst, l.ElapsedMs)
+	return binary.BigEndian.AppendUint32(dst, 0)
+}
+
+func (l *Load) appendState(dst []byte) []byte {
+	for _, v := range [...]uint32{l.Seen, l.Idle, l.Queue, l.Via, l.MeanUs, l.Workers} {
+		dst = binary.BigEndian.AppendUint32(dst, v)
+	}
+	return dst
+}
+
+// StateEntry is one service in the body of a STATE command.
+type StateEntry struct {
+	Service []byte
+	Need    bool // the sender has no idle worker for it
+	Load    Load // ElapsedMs is not carried
+}
+
+// AppendState writes one entry onto dst: n 1, name n, need 1, load 24.
+func AppendState(dst []byte, e *StateEntry) []byte {
+	dst = append(dst, byte(len(e.Service)))
+	dst = append(dst, e.Service...)
+	need := byte(0)
+	if e.Need {
+		need = 1
+	}
+	return e.Load.appendState(append(dst, need))
+}
+
+// NextState takes one entry off p into e and returns the rest. The entry's
+// service is a view into p.
+func NextState(p []byte, e *StateEntry) (rest []byte, err error) {
+	if len(p) == 0 || p[0] == 0 || len(p) < 2+int(p[0])+stateSize {
+		return nil, ErrTruncated
+	}
+	n := int(p[0])
+	*e = StateEntry{Service: p[1 : 1+n], Need: p[1+n] == 1}
+	e.Load.decodeState(p[2+n:])
+	return p[2+n+stateSize:], nil
+}

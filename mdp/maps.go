@@ -1,0 +1,99 @@
+package mdp
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// Revision is the native protocol revision this code speaks; it also understands
+// the one before.
+const Revision = 1
+
+// HelloMap is the map of HELLO: who a client, worker or peer says it is. Only
+// Instance is required. Unknown keys are ignored, so a newer peer may say more.
+type HelloMap struct {
+	Instance    string   `msgpack:"instance"` // unique per process start
+	Host        string   `msgpack:"host,omitempty"`
+	PID         int      `msgpack:"pid,omitempty"`
+	Version     string   `msgpack:"version,omitempty"`
+	Concurrency int      `msgpack:"concurrency,omitempty"` // workers: requests run at once
+	Scope       string   `msgpack:"scope,omitempty"`       // workers: "mesh" (default) or "local"
+	Reads       bool     `msgpack:"reads_while_working,omitempty"`
+	Tags        []string `msgpack:"tags,omitempty"`
+	Revision    int      `msgpack:"revision,omitempty"`
+
+	// Of peers only.
+	Name        string `msgpack:"name,omitempty"`
+	Incarnation string `msgpack:"incarnation,omitempty"`
+	Zone        string `msgpack:"zone,omitempty"`
+	UpdateMs    int    `msgpack:"update_ms,omitempty"`
+	Advertise   string `msgpack:"advertise,omitempty"`
+}
+
+// WelcomeMap is the map of WELCOME: the broker's side of a session.
+type WelcomeMap struct {
+	Revision    int      `msgpack:"revision"`
+	HeartbeatMs int      `msgpack:"heartbeat_ms"`
+	MaxMessage  int64    `msgpack:"max_message"`
+	Name        string   `msgpack:"name"`
+	Incarnation string   `msgpack:"incarnation"`
+	Endpoints   []string `msgpack:"endpoints,omitempty"` // where clients and workers may connect
+	Publish     []string `msgpack:"publish,omitempty"`   // where PUB sockets connect
+	Subscribe   []string `msgpack:"subscribe,omitempty"` // where SUB sockets connect
+
+	// Of peers only.
+	Zone     string `msgpack:"zone,omitempty"`
+	UpdateMs int    `msgpack:"update_ms,omitempty"`
+}
+
+// ErrorMap is the map of an answer whose status is not OK.
+type ErrorMap struct {
+	Text    string `msgpack:"text,omitempty"`
+	RetryMs int64  `msgpack:"retry_ms,omitempty"`
+}
+
+// EncodeMap writes one of the maps above. It cannot fail for them.
+func EncodeMap(m any) []byte {
+	p, err := msgpack.Marshal(m)
+	if err != nil {
+		panic(fmt.Sprintf("mdp: encode %T: %v", m, err)) // a programmer's mistake: no such map
+	}
+	return p
+}
+
+// DecodeMap reads one of the maps above from a map frame of at most MaxMap octets.
+func DecodeMap(p []byte, m any) error {
+	if len(p) == 0 || len(p) > MaxMap {
+		return ErrMap
+	}
+	if err := msgpack.Unmarshal(p, m); err != nil {
+		return fmt.Errorf("mdp: decode map: %w", err)
+	}
+	return nil
+}
+
+// AnswerError returns the error an answer with this status carries, or nil.
+func AnswerError(c *Command) error {
+	status := Status(c.Head.Status)
+	if status == OK {
+		return nil
+	}
+	e := &Error{Status: status, MayHaveRun: c.Head.Flags&FlagMayHaveRun != 0}
+	var m ErrorMap
+	if c.Map != nil && DecodeMap(c.Map, &m) == nil {
+		e.Text, e.RetryAfter = strings.ToValidUTF8(m.Text, "?"), time.Duration(m.RetryMs)*time.Millisecond
+	}
+	return e
+}
+
+// SetError puts an error into an answer: status, may-have-run flag and map.
+func (c *Command) SetError(e *Error) {
+	c.Head.Status = uint16(e.Status)
+	if e.MayHaveRun {
+		c.Head.Flags |= FlagMayHaveRun
+	}
+	c.Map = EncodeMap(&ErrorMap{Text: e.Text, RetryMs: e.RetryAfter.Milliseconds()})
+}
