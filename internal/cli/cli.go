@@ -1,0 +1,248 @@
+// Package cli is what every mdmesh program does around its work: signals, exit
+// codes, one line about what went wrong, --version, and the line that names a
+// bound endpoint.
+//
+// The one invariant: a program ends with one of the codes below and, if that is
+// not OK, exactly one message on standard error that says what to do. Start at
+// Run.
+//
+// It imports its neighbour internal/version, and otherwise nothing of mdmesh.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mdmesh/mdmesh/internal/version"
+)
+
+// Exit codes of all programs; those above 1 are of sysexits.h. A program ended
+// by a signal before its work was done exits with 128 + the signal's number, as
+// a shell expects.
+const (
+	OK          = 0
+	Failed      = 1  // the service answered an error
+	Usage       = 64 // wrong flags or arguments
+	Unavailable = 69 // no broker, no worker, an address in use
+	Internal    = 70 // a fault of the program itself
+	TempFail    = 75 // timed out or busy: try again later
+	Protocol    = 76 // the other side does not speak our protocol
+	Denied      = 77 // not allowed
+	Config      = 78 // the configuration is wrong
+)
+
+// coder is what an error implements to choose the exit code itself. Packages of
+// floor 0 do so without importing this one (config errors say 78).
+type coder interface {
+	error
+	ExitCode() int
+}
+
+// exitError gives an error a code and keeps its text and chain.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+func (e *exitError) ExitCode() int { return e.code }
+
+// Exit returns err with an exit code; the outermost code in a chain counts. A
+// nil err gives nil for OK, and for other codes an error without text: the
+// program then ends with that code and says nothing more.
+func Exit(code int, err error) error {
+	if err == nil {
+		if code == OK {
+			return nil
+		}
+		err = errors.New("")
+	}
+	return &exitError{code: code, err: err}
+}
+
+// Exitf is Exit with a new error, formatted as by fmt.Errorf (so %w works).
+func Exitf(code int, format string, args ...any) error {
+	return Exit(code, fmt.Errorf(format, args...))
+}
+
+// Code returns the exit code for err: its own if it has one, 75 for a passed
+// deadline, else 70.
+func Code(err error) int {
+	if err == nil {
+		return OK
+	}
+	if c, ok := errors.AsType[coder](err); ok {
+		return c.ExitCode()
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return TempFail
+	}
+	return Internal
+}
+
+// Main runs root with the process's arguments and ends the process. The context
+// of the commands ends with SIGINT or SIGTERM; a second such signal ends the
+// process at once, unless the command itself listens for signals.
+func Main(root *cobra.Command) {
+	os.Exit(Run(context.Background(), root, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// Run is Main for tests: it blocks until the command has ended, and returns the
+// exit code. It prepares root: --version, silence on errors (Run reports them),
+// and strict arguments: a command without an Args rule takes none.
+func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
+	ctx, caught, stop := untilSignal(ctx)
+	defer stop()
+
+	var started bool // did the command's own code run? Errors before that are of usage.
+	prepare(root, &started)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return OK
+	}
+	if sig := caught(); sig != 0 && errors.Is(err, context.Canceled) {
+		return 128 + int(sig)
+	}
+	code := Code(err)
+	if _, own := errors.AsType[coder](err); !own && !started {
+		code = Usage
+	}
+	report(stderr, cmd, code, err)
+	return code
+}
+
+// report writes the one message: "mdcli: reason", with a pointer to the help
+// where the arguments were wrong.
+func report(stderr io.Writer, cmd *cobra.Command, code int, err error) {
+	text := strings.TrimRight(err.Error(), "\n")
+	if text == "" {
+		return
+	}
+	if code == Usage {
+		text += fmt.Sprintf(" (see %s --help)", cmd.CommandPath())
+	}
+	fmt.Fprintf(stderr, "%s: %s\n", cmd.Root().Name(), text)
+}
+
+// untilSignal returns a context that ends with SIGINT or SIGTERM, and a func
+// that says which one came (0: none). Its goroutine ends with stop.
+func untilSignal(parent context.Context) (ctx context.Context, caught func() syscall.Signal, stop func()) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	var (
+		mu   sync.Mutex
+		got  syscall.Signal
+		done = make(chan struct{})
+	)
+	go func() {
+		defer close(done)
+		select {
+		case s := <-signals:
+			mu.Lock()
+			got, _ = s.(syscall.Signal)
+			mu.Unlock()
+			signal.Stop(signals) // the next one has its default effect
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	caught = func() syscall.Signal {
+		mu.Lock()
+		defer mu.Unlock()
+		return got
+	}
+	return ctx, caught, func() { cancel(); signal.Stop(signals); <-done }
+}
+
+// prepare makes the command tree behave as all our programs do.
+func prepare(root *cobra.Command, started *bool) {
+	root.SilenceErrors, root.SilenceUsage = true, true
+	if root.Version == "" {
+		root.Version = version.String()
+		root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+		root.Flags().Bool("version", false, "print version, commit and Go version")
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	walk(root, func(cmd *cobra.Command) {
+		switch {
+		case cmd.HasSubCommands() && !cmd.Runnable():
+			cmd.Args = cobra.ArbitraryArgs
+			cmd.RunE = chooseCommand
+		case cmd.Args == nil:
+			cmd.Args = noArgs
+		}
+		cmd.RunE = marked(cmd.RunE, started)
+		cmd.PreRunE = marked(cmd.PreRunE, started)
+		cmd.PersistentPreRunE = marked(cmd.PersistentPreRunE, started)
+	})
+}
+
+func walk(cmd *cobra.Command, visit func(*cobra.Command)) {
+	visit(cmd)
+	for _, sub := range cmd.Commands() {
+		walk(sub, visit)
+	}
+}
+
+type runFunc = func(*cobra.Command, []string) error
+
+// marked wraps run so that its errors can be told from cobra's own, which come
+// from parsing: *started is true only while and after an error of run.
+func marked(run runFunc, started *bool) runFunc {
+	if run == nil {
+		return nil
+	}
+	return func(cmd *cobra.Command, args []string) error {
+		err := run(cmd, args)
+		*started = err != nil
+		return err
+	}
+}
+
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return Exitf(Usage, "unexpected argument %q", args[0])
+	}
+	return nil
+}
+
+// chooseCommand answers a call of a command that only groups others.
+func chooseCommand(cmd *cobra.Command, args []string) error {
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() && sub.Name() != "help" {
+			names = append(names, sub.Name())
+		}
+	}
+	choice := strings.Join(names, ", ")
+	if len(args) == 0 {
+		return Exitf(Usage, "name a command: %s", choice)
+	}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		choice = "did you mean " + strings.Join(near, " or ") + "?"
+	} else {
+		choice = "there are " + choice
+	}
+	return Exitf(Usage, "unknown command %q; %s", args[0], choice)
+}
+
+// Listening writes the line that names one bound endpoint to standard error:
+// "listening role=http endpoint=http://127.0.0.1:5580". Programs and tests that
+// asked for port 0 read the real port from it.
+func Listening(role, endpoint string) {
+	fmt.Fprintf(os.Stderr, "listening role=%s endpoint=%s\n", role, endpoint)
+}
