@@ -68,11 +68,11 @@ func configFlag(cmd *cobra.Command) string {
 	return ""
 }
 
-// setting is what a file says about one flag; fail explains a value that the
-// flag refused, at its place in the file.
+// setting is what a file says about one flag; fail explains that the flag
+// refused a value, at its place in the file.
 type setting struct {
-	values []string
-	fail   func(error) error
+	values []scalar
+	fail   func(scalar, error) error
 }
 
 // source is where a flag's value comes from.
@@ -109,8 +109,8 @@ func apply(flags *pflag.FlagSet, flag *pflag.Flag, env string, file setting) err
 		}
 	case fromFile:
 		for _, v := range file.values {
-			if err := flags.Set(flag.Name, v); err != nil {
-				return file.fail(err)
+			if err := flags.Set(flag.Name, v.text); err != nil {
+				return file.fail(v, err)
 			}
 		}
 	}
@@ -161,9 +161,9 @@ func settings(path string, text []byte, cmd *cobra.Command) (map[string]setting,
 		}
 		values := e.value.scalars
 		if len(values) == 0 {
-			values = []string{""} // an empty list switches off
+			values = []scalar{{"", e.line, e.column}} // an empty list switches off
 		}
-		fail := func(err error) error { return wrong("%s", reason(err)) }
+		fail := func(v scalar, err error) error { return at(path, text, v.line, v.column, reason(err), err) }
 		found[key] = setting{values: values, fail: fail}
 	}
 	return found, nil

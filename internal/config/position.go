@@ -54,12 +54,17 @@ type entry struct {
 	value        *value // nil for a table header
 }
 
-// value is what a key was given: scalars as text (quotes and escapes undone), in
-// the order written; list tells ["a"] from "a".
+// value is what a key was given, in the order written; list tells ["a"] from "a".
 type value struct {
-	scalars []string
+	scalars []scalar
 	list    bool
 	nested  bool // holds tables or lists of lists: nothing a flag can take
+}
+
+// scalar is one string, number, boolean or time, as text: quotes and escapes undone.
+type scalar struct {
+	text         string
+	line, column int
 }
 
 // entries lists keys and table headers of text in order. It expects text that
@@ -93,7 +98,7 @@ func entries(text []byte) []entry {
 				at = parser.Shape(v.Raw).Start
 			}
 			all = append(all, entry{
-				path: append(slices.Clone(table), keys...), line: at.Line, column: at.Column, value: valueOf(v)})
+				path: append(slices.Clone(table), keys...), line: at.Line, column: at.Column, value: valueOf(&parser, v)})
 		}
 	}
 	return all
@@ -123,8 +128,12 @@ func indexed(path []string, seen map[string]int) []string {
 	return out
 }
 
-func valueOf(node *unstable.Node) *value {
+func valueOf(parser *unstable.Parser, node *unstable.Node) *value {
 	v := &value{}
+	add := func(n *unstable.Node) {
+		at := parser.Shape(n.Raw).Start
+		v.scalars = append(v.scalars, scalar{text: string(n.Data), line: at.Line, column: at.Column})
+	}
 	switch node.Kind {
 	case unstable.Array:
 		v.list = true
@@ -134,12 +143,12 @@ func valueOf(node *unstable.Node) *value {
 				v.nested = true
 				continue
 			}
-			v.scalars = append(v.scalars, string(item.Data))
+			add(item)
 		}
 	case unstable.InlineTable:
 		v.nested = true
 	default:
-		v.scalars = []string{string(node.Data)}
+		add(node)
 	}
 	return v
 }

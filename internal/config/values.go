@@ -13,13 +13,13 @@ import (
 // "64MiB", "10k", "4096". It is a pflag.Value and can stand in a TOML struct.
 type Bytes int64
 
-// units, longest spelling first where one ends with another.
+// units by suffix in lower case, and as String shows them.
 var units = []struct {
-	name string
-	size int64
+	name, show string
+	size       int64
 }{
-	{"ti", 1 << 40}, {"gi", 1 << 30}, {"mi", 1 << 20}, {"ki", 1 << 10},
-	{"t", 1e12}, {"g", 1e9}, {"m", 1e6}, {"k", 1e3},
+	{"ti", "TiB", 1 << 40}, {"gi", "GiB", 1 << 30}, {"mi", "MiB", 1 << 20}, {"ki", "KiB", 1 << 10},
+	{"t", "T", 1e12}, {"g", "G", 1e9}, {"m", "M", 1e6}, {"k", "k", 1e3},
 }
 
 // ParseBytes reads a size. It refuses negative sizes, fractions and what does
@@ -52,14 +52,18 @@ func (b *Bytes) Set(s string) error {
 // Type implements pflag.Value.
 func (*Bytes) Type() string { return "size" }
 
-// String writes the size with the largest unit of 1024 that divides it.
+// String writes the size exactly, in the shortest way that ParseBytes reads:
+// 64MiB, 10k, 1234567.
 func (b Bytes) String() string {
-	for _, u := range units[:4] {
+	best := strconv.FormatInt(int64(b), 10)
+	for _, u := range units {
 		if n := int64(b); n >= u.size && n%u.size == 0 {
-			return strconv.FormatInt(n/u.size, 10) + strings.ToUpper(u.name[:1]) + "iB"
+			if s := strconv.FormatInt(n/u.size, 10) + u.show; len(s) <= len(best) {
+				best = s
+			}
 		}
 	}
-	return strconv.FormatInt(int64(b), 10)
+	return best
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
