@@ -1,0 +1,75 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// statements are the prepared statements of the writing connection.
+type statements struct {
+	all []*sql.Stmt
+
+	seriesID, seriesName, addSeries  *sql.Stmt
+	row, addRow, setRow, setRowRev   *sql.Stmt
+	wasReplaced, addReplaced, trim   *sql.Stmt
+	nextMark, mark, marks, clearMark *sql.Stmt
+	values, shorter, point, putPoint *sql.Stmt
+	lastRev, setLastRev              *sql.Stmt
+}
+
+// keepReplaced bounds how many replaced contents of one row are remembered.
+const keepReplaced = 8
+
+func (s *statements) prepare(ctx context.Context, conn *sql.Conn) error {
+	s.all = nil
+	for _, p := range []struct {
+		dst   **sql.Stmt
+		query string
+	}{
+		{&s.seriesID, `SELECT id FROM series WHERE name = ?`},
+		{&s.seriesName, `SELECT name FROM series WHERE id = ?`},
+		{&s.addSeries, `INSERT INTO series (name) VALUES (?) RETURNING id`},
+
+		{&s.row, `SELECT time, value, rev FROM rows WHERE series = ? AND id = ?`},
+		{&s.addRow, `INSERT INTO rows (series, id, time, value, rev) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`},
+		{&s.setRow, `UPDATE rows SET time = ?, value = ?, rev = ? WHERE series = ? AND id = ?`},
+		{&s.setRowRev, `UPDATE rows SET rev = ? WHERE series = ? AND id = ?`},
+
+		{&s.wasReplaced, `SELECT EXISTS (SELECT 1 FROM replaced WHERE series = ? AND id = ? AND rev >= ? AND time = ? AND value = ?)`},
+		{&s.addReplaced, `INSERT INTO replaced (series, id, rev, time, value) VALUES (?, ?, ?, ?, ?)`},
+		{&s.trim, fmt.Sprintf(`DELETE FROM replaced WHERE series = ?1 AND id = ?2 AND rev <= (
+			SELECT rev FROM replaced WHERE series = ?1 AND id = ?2 ORDER BY rev DESC LIMIT 1 OFFSET %d)`, keepReplaced)},
+
+		{&s.nextMark, `UPDATE counters SET value = value + 1 WHERE name = 'mark' RETURNING value`},
+		{&s.mark, `INSERT INTO dirty (series, start, since, version) VALUES (?1, ?2, ?3, ?3)
+			ON CONFLICT DO UPDATE SET version = excluded.version`},
+		{&s.marks, `SELECT series, start, version FROM dirty ORDER BY since, series, start LIMIT ?`},
+		{&s.clearMark, `DELETE FROM dirty WHERE series = ? AND start = ? AND version = ?`},
+
+		{&s.values, `SELECT value FROM rows INDEXED BY rows_by_time
+			WHERE series = ? AND time >= ? AND time < ? ORDER BY time, id`},
+		{&s.shorter, `SELECT count, sum, sum_low, min, max, last FROM points
+			WHERE series = ? AND seconds = ? AND start >= ? AND start < ? ORDER BY start`},
+		{&s.point, `SELECT count, sum, sum_low, min, max, last FROM points WHERE series = ? AND seconds = ? AND start = ?`},
+		{&s.putPoint, `INSERT OR REPLACE INTO points (series, seconds, start, count, sum, sum_low, min, max, last, rev)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+		{&s.lastRev, `SELECT value FROM counters WHERE name = 'rev'`},
+		{&s.setLastRev, `UPDATE counters SET value = ? WHERE name = 'rev'`},
+	} {
+		stmt, err := conn.PrepareContext(ctx, p.query)
+		if err != nil {
+			return fmt.Errorf("prepare %q: %w", p.query, err)
+		}
+		*p.dst = stmt
+		s.all = append(s.all, stmt)
+	}
+	return nil
+}
+
+func (s *statements) close() {
+	for _, stmt := range s.all {
+		_ = stmt.Close()
+	}
+	*s = statements{}
+}
