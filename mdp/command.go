@@ -12,6 +12,19 @@ const (
 	Peer                   // "MDPB..": a link between two brokers
 )
 
+// String returns the role's name in lower case.
+func (r Role) String() string {
+	switch r {
+	case Client:
+		return "client"
+	case Worker:
+		return "worker"
+	case Peer:
+		return "peer"
+	}
+	return "unknown"
+}
+
 // Kind is the command. Values 1 to 14 are the native command octets.
 type Kind uint8
 
@@ -60,12 +73,16 @@ const (
 	V01                          // RFC 7
 	V02                          // RFC 18
 	Majortomo                    // MDPC02 whose request is 02, partial 03, final 04, without a service frame
-	Bare                         // MDPC02 without any command octet
+	Bare                         // delimiter and MDPC02 without any command octet
 )
 
 // String returns the dialect's name as shown in listings.
 func (d Dialect) String() string {
-	return [...]string{"unknown", "native", "0.1", "0.2", "0.2-majortomo", "0.2-bare"}[min(d, 5)]
+	names := [...]string{"unknown", "native", "0.1", "0.2", "0.2-majortomo", "0.2-bare"}
+	if int(d) >= len(names) {
+		return names[0]
+	}
+	return names[d]
 }
 
 // Command is one message, decoded. All slices are views (see the package doc).
@@ -81,6 +98,7 @@ type Command struct {
 	Envelope [][]byte
 
 	// Service is the service name, 1 to 255 octets, or nil where the command has none.
+	// Append does not check the length; who takes names from people does.
 	Service []byte
 	// Address is the client address frame of a foreign worker's request or reply:
 	// a token in text (see AppendAddress), or whatever a stray peer put there.
@@ -103,7 +121,8 @@ const (
 	MaxMap          = 16384 // octets of a map frame
 )
 
-// Errors of Decode. All mean: drop the message, count it, keep the peer.
+// Errors of Decode. All mean: drop the message, count it, keep the peer. (Exception:
+// a worker whose Ready has no valid service gets Disconnect, RFC 7 and 18.)
 var (
 	ErrEmpty     = errors.New("mdp: empty message")
 	ErrHeader    = errors.New("mdp: unknown protocol header")
@@ -112,7 +131,7 @@ var (
 	ErrHead      = errors.New("mdp: malformed native head")
 	ErrService   = errors.New("mdp: service name must have 1 to 255 octets")
 	ErrEnvelope  = errors.New("mdp: return envelope too large")
-	ErrMap       = errors.New("mdp: map frame missing or too large")
+	ErrMap       = errors.New("mdp: map frame missing, malformed or too large")
 )
 
 // Side is where a message is read: MDP/0.1 clients write requests and read
@@ -126,7 +145,11 @@ const (
 )
 
 // Decode reads one message into c, overwriting all of it. The hot path, a native
-// message, is decided by its first frame alone.
+// message, is decided by its first frame alone. With an error, c holds what was
+// understood so far: role, dialect, kind and, if native, the fixed part of the head.
+//
+// AtEndpoint cannot tell every dialect apart: to a hand-made REQ client of MDP/0.2
+// a delimited 03 is a final, to majortomo a partial. It is read as majortomo's.
 func Decode(frames [][]byte, at Side, c *Command) error {
 	*c = Command{}
 	if len(frames) == 0 {
@@ -141,7 +164,11 @@ func Decode(frames [][]byte, at Side, c *Command) error {
 // Append writes c's frames before the body onto dst and returns it: envelope,
 // delimiter and header as c's dialect has them. A native head is written into
 // scratch, which must have MaxHead octets of capacity and must live as long as
-// the result; other dialects do not use it.
+// the result, and c must not point into it; other dialects do not use it.
+//
+// Not every dialect has every command. A 0.1 or bare client has one form of answer,
+// and writing Partial gives just that; a 0.1 worker has no Partial, and foreign
+// dialects have no native command: writing those gives an octet 0, which all peers drop.
 func Append(dst [][]byte, scratch []byte, c *Command) [][]byte {
 	if c.Dialect == Native {
 		return appendNative(dst, scratch, c)

@@ -50,7 +50,7 @@ func decodeForeign(frames [][]byte, at Side, c *Command) error {
 		c.Dialect = V02
 	}
 	if i > 0 {
-		c.Delimited, c.Envelope = true, frames[:i-1]
+		c.Delimited, c.Envelope = true, frames[:i-1:i-1]
 		for _, f := range c.Envelope {
 			if len(f) > MaxEnvelopeSize {
 				return ErrEnvelope
@@ -75,13 +75,13 @@ func decodeClient(frames [][]byte, i int, at Side, c *Command) error {
 		return ErrTruncated
 	}
 	if c.Dialect == V02 {
-		if len(frames[i]) != 1 {
+		switch {
+		case len(frames[i]) > 1 && c.Delimited:
 			c.Dialect = Bare
-		} else {
-			if !clientCommand(frames[i][0], at, c) {
-				return ErrCommand
-			}
+		case len(frames[i]) == 1 && clientCommand(frames[i][0], at, c):
 			i++
+		default:
+			return ErrCommand
 		}
 	}
 	if c.Dialect == Majortomo && at == AtEndpoint {

@@ -58,7 +58,8 @@ type StateEntry struct {
 	Load    Load // ElapsedMs is not carried
 }
 
-// AppendState writes one entry onto dst: n 1, name n, need 1, load 24.
+// AppendState writes one entry onto dst: n 1, name n, need 1, load 24. The name
+// must have 1 to MaxService octets.
 func AppendState(dst []byte, e *StateEntry) []byte {
 	dst = append(dst, byte(len(e.Service)))
 	dst = append(dst, e.Service...)
@@ -76,7 +77,7 @@ func NextState(p []byte, e *StateEntry) (rest []byte, err error) {
 		return nil, ErrTruncated
 	}
 	n := int(p[0])
-	*e = StateEntry{Service: p[1 : 1+n], Need: p[1+n] == 1}
+	*e = StateEntry{Service: p[1 : 1+n : 1+n], Need: p[1+n]&1 != 0}
 	e.Load.decodeState(p[2+n:])
 	return p[2+n+stateSize:], nil
 }

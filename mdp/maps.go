@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/vmihailenco/msgpack/v5"
 )
@@ -55,6 +56,10 @@ type ErrorMap struct {
 	RetryMs int64  `msgpack:"retry_ms,omitempty"`
 }
 
+// MaxText is how many octets of an error's text travel; the rest is cut off, so
+// that the map always fits into its frame.
+const MaxText = 8192
+
 // EncodeMap writes one of the maps above. It cannot fail for them.
 func EncodeMap(m any) []byte {
 	p, err := msgpack.Marshal(m)
@@ -65,17 +70,22 @@ func EncodeMap(m any) []byte {
 }
 
 // DecodeMap reads one of the maps above from a map frame of at most MaxMap octets.
+// Every error wraps ErrMap. Keys that m lacks are ignored.
 func DecodeMap(p []byte, m any) error {
-	if len(p) == 0 || len(p) > MaxMap {
+	if len(p) > MaxMap || !wellFormedMap(p) {
 		return ErrMap
 	}
 	if err := msgpack.Unmarshal(p, m); err != nil {
-		return fmt.Errorf("mdp: decode map: %w", err)
+		return fmt.Errorf("%w: %w", ErrMap, err)
 	}
 	return nil
 }
 
-// AnswerError returns the error an answer with this status carries, or nil.
+// maxRetryMs bounds the advice taken from a stranger to one day.
+const maxRetryMs = 24 * 60 * 60 * 1000
+
+// AnswerError returns the error an answer with this status carries, or nil. A map
+// that cannot be read costs the text, never the status.
 func AnswerError(c *Command) error {
 	status := Status(c.Head.Status)
 	if status == OK {
@@ -84,16 +94,29 @@ func AnswerError(c *Command) error {
 	e := &Error{Status: status, MayHaveRun: c.Head.Flags&FlagMayHaveRun != 0}
 	var m ErrorMap
 	if c.Map != nil && DecodeMap(c.Map, &m) == nil {
-		e.Text, e.RetryAfter = strings.ToValidUTF8(m.Text, "?"), time.Duration(m.RetryMs)*time.Millisecond
+		e.Text = strings.ToValidUTF8(m.Text, "?")
+		e.RetryAfter = time.Duration(min(max(m.RetryMs, 0), maxRetryMs)) * time.Millisecond
 	}
 	return e
 }
 
-// SetError puts an error into an answer: status, may-have-run flag and map.
+// SetError puts an error into an answer: status, may-have-run flag and map. The
+// text is made valid UTF-8 and cut to MaxText octets.
 func (c *Command) SetError(e *Error) {
 	c.Head.Status = uint16(e.Status)
+	c.Head.Flags &^= FlagMayHaveRun
 	if e.MayHaveRun {
 		c.Head.Flags |= FlagMayHaveRun
 	}
-	c.Map = EncodeMap(&ErrorMap{Text: e.Text, RetryMs: e.RetryAfter.Milliseconds()})
+	c.Map = EncodeMap(&ErrorMap{Text: cutText(e.Text), RetryMs: e.RetryAfter.Milliseconds()})
+}
+
+func cutText(s string) string {
+	if end := MaxText; len(s) > end {
+		for end > MaxText-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+			end--
+		}
+		s = s[:end]
+	}
+	return strings.ToValidUTF8(s, "?")
 }

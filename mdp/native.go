@@ -52,10 +52,8 @@ type Head struct {
 	Load Load
 }
 
-const nativePrefix = "MDP"
-
 func nativeRole(head []byte) Role {
-	if len(head) < headSize || string(head[:3]) != nativePrefix || head[4] != '0' || head[5] != '3' {
+	if len(head) < 6 || string(head[:3]) != "MDP" || head[4] != '0' || head[5] != '3' {
 		return 0
 	}
 	switch head[3] {
@@ -74,9 +72,15 @@ func hasLoad(role Role, kind Kind) bool {
 	return role == Peer && (kind == Request || kind == Partial || kind == Final)
 }
 
+// decodeNative ignores octets behind the last field it knows: later revisions may
+// add some there.
 func decodeNative(frames [][]byte, role Role, c *Command) error {
 	h := frames[0]
-	c.Role, c.Dialect, c.Kind = role, Native, Kind(h[6])
+	c.Role, c.Dialect = role, Native
+	if len(h) < headSize {
+		return ErrHead
+	}
+	c.Kind = Kind(h[6])
 	if c.Kind == 0 || c.Kind > Interest || (role != Peer && c.Kind >= State) {
 		return ErrCommand
 	}
@@ -94,7 +98,7 @@ func decodeNative(frames [][]byte, role Role, c *Command) error {
 		return ErrHead
 	}
 	if end > headSize {
-		c.Service = h[headSize:end]
+		c.Service = h[headSize:end:end]
 	} else if needsService(role, c.Kind) {
 		return ErrService
 	}
@@ -106,7 +110,7 @@ func decodeNative(frames [][]byte, role Role, c *Command) error {
 	}
 	c.Body = 1
 	if h[7]&FlagMap != 0 {
-		if len(frames) < 2 || len(frames[1]) > MaxMap {
+		if len(frames) < 2 || len(frames[1]) == 0 || len(frames[1]) > MaxMap {
 			return ErrMap
 		}
 		c.Map, c.Body = frames[1], 2

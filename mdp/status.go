@@ -13,25 +13,25 @@ type Status uint16
 
 // The outcomes.
 const (
-	OK          Status = 0
-	Running     Status = 102 // answer to ATTACH: not done yet
-	BadRequest  Status = 400
-	Denied      Status = 403
-	NoWorker    Status = 404
-	Expired     Status = 408 // the deadline passed
-	Conflict    Status = 409
-	Unknown     Status = 410 // answer to ATTACH: nothing is known of it
-	TooBig      Status = 413
-	Busy        Status = 429 // a bound is reached: try again after RetryAfter
-	NotTaken    Status = 460 // never started: may go elsewhere
-	Cancelled   Status = 499
-	Internal    Status = 500
-	NotOffered  Status = 501 // mmi.* question the broker does not know (RFC 8)
-	WorkerLost  Status = 502
-	BrokerLost  Status = 503
-	PeerLost    Status = 504
-	NoSpace     Status = 507
-	AppError    Status = 520 // the service itself answered an error
+	OK         Status = 0
+	Running    Status = 102 // answer to ATTACH: not done yet
+	BadRequest Status = 400
+	Denied     Status = 403
+	NoWorker   Status = 404
+	Expired    Status = 408 // the deadline passed
+	Conflict   Status = 409
+	Unknown    Status = 410 // answer to ATTACH: nothing is known of it
+	TooBig     Status = 413
+	Busy       Status = 429 // a bound is reached: try again after RetryAfter
+	NotTaken   Status = 460 // never started: may go elsewhere
+	Cancelled  Status = 499
+	Internal   Status = 500
+	NotOffered Status = 501 // mmi.* question the broker does not know (RFC 8)
+	WorkerLost Status = 502
+	BrokerLost Status = 503
+	PeerLost   Status = 504
+	NoSpace    Status = 507
+	AppError   Status = 520 // the service itself answered an error
 )
 
 var statusNames = map[Status]string{
