@@ -82,6 +82,11 @@ func TestWellFormedMapKnowsEveryFormat(t *testing.T) {
 	values := []any{nil, true, false, 0, -1, -33, 127, 128, 256, 65536, uint64(1 << 63), int64(-1 << 62), float32(1), 2.5,
 		"", "short", strings.Repeat("x", 40), strings.Repeat("x", 300), []byte("x"), make([]byte, 300), time.Unix(1, 0), time.Unix(1, 2), time.Unix(1<<35, 1),
 		[]int{}, []int{1}, make([]int, 20), map[string]int{}, map[string]int{"a": 1}, bigMap(20)}
+	for _, long := range []string{"81 a1 76 dd 00000002 01 02", "df 00000001 a1 76 df 00000001 01 02", "81 a1 76 d9 01 78", "81 a1 76 c6 00000001 78"} {
+		if !wellFormedMap(unhex(t, long)) { // longer forms than the encoder's
+			t.Errorf("refuses %s", long)
+		}
+	}
 	for _, v := range values {
 		p, err := msgpack.Marshal(map[string]any{"v": v})
 		if err != nil {
@@ -165,14 +170,15 @@ func TestAnswerErrorSurvivesStrangeMaps(t *testing.T) {
 	for name, p := range map[string][]byte{
 		"garbage":        []byte("garbage"),
 		"retry for ever": EncodeMap(&ErrorMap{RetryMs: 1<<63 - 1}),
-		"retry in past":  EncodeMap(&ErrorMap{RetryMs: -1 << 63}),
+		"retry in past":  EncodeMap(&ErrorMap{RetryMs: -5}),
+		"broken text":    unhex(t, "81 a4 74657874 a2 ff41"),
 		"absent":         nil,
 	} {
 		var e *Error
 		if err := AnswerError(&Command{Head: Head{Status: uint16(Busy)}, Map: p}); !errors.As(err, &e) {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if e.Status != Busy || e.RetryAfter < 0 || e.RetryAfter > 24*time.Hour {
+		if !utf8.ValidString(e.Text) || e.Status != Busy || e.RetryAfter < 0 || e.RetryAfter > 24*time.Hour {
 			t.Errorf("%s: %+v", name, e)
 		}
 	}

@@ -20,7 +20,7 @@ func skipValue(p []byte, depth int) (rest []byte, ok bool) {
 		return nil, false
 	}
 	size, values, ok := measure(p)
-	if !ok || size > len(p) || values > len(p)-size {
+	if !ok || size > len(p) {
 		return nil, false
 	}
 	p = p[size:]
