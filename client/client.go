@@ -1,0 +1,216 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/mdmesh/mdmesh/internal/version"
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+// Defaults of Config.
+const (
+	DefaultTimeout  = 5 * time.Second
+	DefaultMaxCalls = 100_000
+)
+
+// Config says which brokers a Client talks to.
+type Config struct {
+	// Brokers are endpoints such as "tcp://127.0.0.1:5555", at least one. The first
+	// that answers is used until it fails; then the next one, at once.
+	Brokers []string
+	// Timeout is the total deadline, retries included, of calls that have neither a
+	// timeout nor a context with a deadline. Default 5 s.
+	Timeout time.Duration
+	// MaxCalls bounds the outstanding calls; further ones get mdp.Busy. Default 100,000.
+	MaxCalls int
+	// Logger is optional.
+	Logger hclog.Logger
+	// Network is optional; nil means TCP.
+	Network zsock.Network
+}
+
+// Errors of this package. Errors of calls are *Error values around one of these or
+// around an *mdp.Error.
+var (
+	// ErrClosed is what calls get when the Client is, or gets, closed.
+	ErrClosed = errors.New("client closed")
+	// ErrNoBroker means that no broker could be reached before the deadline.
+	ErrNoBroker = errors.New("no broker reachable")
+	// ErrRestarted is yielded once by Stream, between the partials of two attempts
+	// of a Restartable call.
+	ErrRestarted = errors.New("restarted: partials begin anew")
+)
+
+// Client is a connection, or a few, to the mesh. Make one with New and share it.
+type Client struct {
+	cfg   Config
+	log   hclog.Logger
+	hello []byte // the encoded map of HELLO
+
+	ctx       context.Context // ends with Close; the parent of all goroutines
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	flushes   chan struct{} // capacity 1: async has something to flush
+	exchanges sync.Pool     // of *exchange, idle
+	publisher publisher
+	counters  counters
+
+	mu sync.Mutex // guards the following
+	// started tells that the keepers run; closed that Close was called.
+	started, closed bool
+	slots           []slot
+	free            []uint32 // indexes of empty slots
+	// active is the link that new requests take, or nil. links are all open ones,
+	// the warm one and those that drain included.
+	active  *link
+	links   []*link
+	brokers []broker
+	// news is closed, and replaced, when a WELCOME arrives.
+	news chan struct{}
+	// async collects what Go sends until the flusher takes it.
+	async *zsock.Batch
+	// command, head and frames are scratch space of encode.
+	command mdp.Command
+	head    [mdp.MaxHead]byte
+	frames  [2][]byte
+}
+
+// broker is one configured endpoint.
+type broker struct {
+	endpoint string
+	held     bool  // a keeper dials it or has a link to it
+	err      error // why the last dial or link ended; nil while a link is up
+}
+
+// New checks cfg and returns a Client. It dials nothing; the first call does.
+func New(cfg Config) (*Client, error) {
+	if len(cfg.Brokers) == 0 {
+		return nil, errors.New("client: no broker endpoint given")
+	}
+	if cfg.Timeout < 0 || cfg.MaxCalls < 0 {
+		return nil, errors.New("client: timeout and max calls must not be negative")
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.MaxCalls == 0 {
+		cfg.MaxCalls = DefaultMaxCalls
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	c := &Client{
+		cfg:     cfg,
+		log:     cfg.Logger,
+		hello:   mdp.EncodeMap(whoAmI()),
+		flushes: make(chan struct{}, 1),
+		news:    make(chan struct{}),
+		async:   new(zsock.Batch),
+	}
+	for i, endpoint := range cfg.Brokers {
+		if !strings.Contains(endpoint, "://") {
+			return nil, fmt.Errorf("client: broker endpoint %q: want something like tcp://127.0.0.1:5555", endpoint)
+		}
+		for _, other := range cfg.Brokers[:i] {
+			if other == endpoint {
+				return nil, fmt.Errorf("client: broker endpoint %q is given twice", endpoint)
+			}
+		}
+		c.brokers = append(c.brokers, broker{endpoint: endpoint})
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.exchanges.New = func() any { return newExchange(c) }
+	c.publisher.init(c)
+	return c, nil
+}
+
+// Close ends all outstanding calls with ErrClosed, says goodbye to the brokers and
+// waits for the client's goroutines. Only the first call does anything.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		for i := range c.slots {
+			if x := c.slots[i].x; x != nil {
+				c.finish(x, nil, ErrClosed)
+			}
+		}
+		var b zsock.Batch
+		for _, l := range c.links {
+			l.bye(&b, ErrClosed)
+		}
+		c.mu.Unlock()
+		b.Flush()
+		c.cancel()
+	} else {
+		c.mu.Unlock()
+	}
+	c.wg.Wait()
+	return nil
+}
+
+// start runs the goroutines, once. Callers hold mu and have checked closed.
+func (c *Client) start() {
+	if c.started {
+		return
+	}
+	c.started = true
+	c.wg.Go(c.flushAsync)
+	// The second keeper holds the warm connection that fail-over goes to.
+	for i := range min(2, len(c.brokers)) {
+		c.wg.Go(func() { c.keep(i) })
+	}
+}
+
+// flushAsync flushes what Go sent. One flush takes what all callers sent meanwhile.
+func (c *Client) flushAsync() {
+	spare := new(zsock.Batch)
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-c.flushes:
+		}
+		c.mu.Lock()
+		spare, c.async = c.async, spare
+		c.mu.Unlock()
+		spare.Flush()
+	}
+}
+
+// process is what tells this process apart: the prefix of all its request ids, the
+// counter behind it, and the instance id of HELLO, which must not be derivable
+// from request ids.
+var process = struct {
+	prefix   [8]byte
+	instance string
+	requests atomic.Uint64
+}{prefix: octets(), instance: func() string { p := octets(); return hex.EncodeToString(p[:]) }()}
+
+func octets() (p [8]byte) {
+	_, _ = rand.Read(p[:]) // never fails (crypto/rand)
+	return p
+}
+
+func whoAmI() *mdp.HelloMap {
+	host, _ := os.Hostname()
+	return &mdp.HelloMap{
+		Instance: process.instance,
+		Host:     host,
+		PID:      os.Getpid(),
+		Version:  version.String(),
+		Revision: mdp.Revision,
+	}
+}

@@ -1,0 +1,363 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+// Liveness of a link (docs/PROTOCOL.md).
+const (
+	defaultHeartbeat = time.Second      // until WELCOME says better
+	idleHeartbeat    = 15 * time.Second // while nothing is outstanding
+	liveness         = 3                // silent intervals until the broker counts as gone
+	dialTimeout      = 5 * time.Second
+)
+
+var (
+	errSilent = errors.New("broker is silent")
+	errBye    = errors.New("broker said goodbye")
+)
+
+// link is one connection to one broker, from its dial to its end. It is the
+// zsock.Handler of that connection.
+type link struct {
+	c        *Client
+	endpoint string
+	conn     *zsock.Conn
+	heard    atomic.Bool   // something has come since the last beat
+	left     chan struct{} // closed when new requests should go elsewhere: drained or gone
+	gone     chan struct{} // closed when the connection has ended
+	wake     chan struct{} // capacity 1: the interval may have changed
+
+	command mdp.Command // of the reader
+
+	// Client.mu guards the following.
+	down        bool
+	draining    bool
+	refused     error // what WELCOME said
+	welcome     *mdp.WelcomeMap
+	heartbeat   time.Duration
+	outstanding int
+	busy        bool // something was sent or outstanding since the last beat
+	idle        bool // beats have the long interval
+	spoke       bool // something was sent since the last beat
+	misses      int
+}
+
+// keep holds one link at a time, to whichever broker no other keeper has, until the
+// client is closed. It starts with the configured broker at index.
+func (c *Client) keep(index int) {
+	var backoff zsock.Backoff
+	failures := 0
+	for c.ctx.Err() == nil {
+		i, candidates := c.claim(index)
+		l, err := c.dial(i)
+		if err == nil {
+			c.wg.Go(l.run)
+			select {
+			case <-l.left:
+			case <-c.ctx.Done():
+				return // run sees to the rest
+			}
+			if l.lasted() {
+				backoff.Reset()
+				failures = 0
+			}
+		} else if c.ctx.Err() == nil {
+			c.log.Debug("dial failed", "endpoint", c.cfg.Brokers[i], "error", err)
+		}
+		index = c.release(i, err)
+		// Once all have been tried they are left in peace for a while, and so is a
+		// broker that was lost while another one serves.
+		if failures++; failures >= candidates || c.served() {
+			sleep(c.ctx, backoff.Next())
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// claim takes the first broker from index on that no other keeper holds. There
+// always is one, since there are no more keepers than brokers.
+func (c *Client) claim(index int) (i, candidates int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i = -1
+	for n := range c.brokers {
+		at := (index + n) % len(c.brokers)
+		if c.brokers[at].held {
+			continue
+		}
+		candidates++
+		if i < 0 {
+			i = at
+		}
+	}
+	c.brokers[i].held = true
+	return i, candidates
+}
+
+// release gives broker i back and returns the index to go on with.
+func (c *Client) release(i int, err error) int {
+	var b zsock.Batch
+	c.mu.Lock()
+	c.brokers[i].held = false
+	if err != nil {
+		c.brokers[i].err = err
+	}
+	if c.active == nil && c.denied() != nil {
+		c.resubmit(&b)
+	}
+	c.mu.Unlock()
+	b.Flush()
+	return (i + 1) % len(c.brokers)
+}
+
+func (c *Client) served() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.active != nil
+}
+
+// dial connects and says HELLO. Requests may follow at once.
+func (c *Client) dial(i int) (*link, error) {
+	l := &link{
+		c: c, endpoint: c.cfg.Brokers[i],
+		left: make(chan struct{}), gone: make(chan struct{}), wake: make(chan struct{}, 1),
+		heartbeat: defaultHeartbeat,
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, dialTimeout)
+	defer cancel()
+	conn, err := zsock.Dial(ctx, l.endpoint, zsock.Config{
+		Type: zsock.Dealer, Network: c.cfg.Network, Logger: c.cfg.Logger,
+		// The calls are bounded; their number must not be refused a second time here.
+		HighWaterMessages: c.cfg.MaxCalls + 1000,
+	}, l)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", l.endpoint, err)
+	}
+	l.conn = conn
+	return l, nil
+}
+
+// run is a link's life: it opens it, beats until the connection ends, and leaves.
+func (l *link) run() {
+	c := l.c
+	read := make(chan error, 1)
+	c.wg.Go(func() { read <- l.conn.Run(context.WithoutCancel(c.ctx)) })
+	l.open()
+	timer := time.NewTimer(l.interval())
+	defer timer.Stop()
+	for {
+		select {
+		case <-read:
+			return
+		case <-l.wake:
+		case <-timer.C:
+			l.beat()
+		}
+		timer.Reset(l.interval())
+	}
+}
+
+// open says HELLO and offers the link to requests.
+func (l *link) open() {
+	c := l.c
+	var b zsock.Batch
+	c.mu.Lock()
+	l.say(&b, mdp.Hello, c.hello)
+	switch {
+	case c.closed:
+		l.bye(&b, ErrClosed)
+	case !l.down:
+		c.links = append(c.links, l)
+		if c.active == nil {
+			c.active = l
+			c.resubmit(&b)
+		}
+	}
+	c.mu.Unlock()
+	b.Flush()
+	c.log.Info("connected to broker", "endpoint", l.endpoint)
+}
+
+// say sends a command without a body. Callers hold mu. A link that cannot take it
+// is about to close.
+func (l *link) say(b *zsock.Batch, kind mdp.Kind, m []byte) {
+	c := l.c
+	c.command = mdp.Command{Role: mdp.Client, Kind: kind, Dialect: mdp.Native, Map: m}
+	_ = l.conn.Send(b, mdp.Append(c.frames[:0], c.head[:], &c.command), zsock.Body{})
+	l.spoke = true
+}
+
+// bye ends the link in good order. Callers hold mu.
+func (l *link) bye(b *zsock.Batch, err error) {
+	l.say(b, mdp.Bye, nil)
+	l.conn.CloseAfterFlush(err)
+}
+
+// began notes that a request is outstanding. Callers hold mu.
+func (l *link) began() {
+	l.outstanding++
+	l.busy, l.spoke = true, true
+	if l.idle {
+		l.idle, l.misses = false, 0
+		l.nudge()
+	}
+}
+
+// ended notes that a request is not outstanding any more. Callers hold mu.
+func (l *link) ended() {
+	l.outstanding--
+	if l.draining && l.outstanding == 0 {
+		l.nudge()
+	}
+}
+
+func (l *link) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// interval is how long to wait for the next beat. A drained link that has nothing
+// left to wait for ends here.
+func (l *link) interval() time.Duration {
+	var b zsock.Batch
+	c := l.c
+	c.mu.Lock()
+	if l.draining && l.outstanding == 0 && !l.down {
+		l.bye(&b, errBye)
+	}
+	d := l.heartbeat
+	if l.idle {
+		d = max(d, idleHeartbeat)
+	}
+	c.mu.Unlock()
+	b.Flush()
+	return d
+}
+
+// beat ends an interval: it counts the broker's silence and breaks ours. Counting
+// beats, not time, forgives a process that was stopped for a while.
+func (l *link) beat() {
+	var b zsock.Batch
+	c := l.c
+	c.mu.Lock()
+	if l.misses++; l.heard.Swap(false) {
+		l.misses = 0
+	}
+	if l.misses >= liveness {
+		c.counters.silences.Add(1)
+		l.conn.Close(fmt.Errorf("%w for %d heartbeats", errSilent, l.misses))
+	}
+	if !l.spoke {
+		l.say(&b, mdp.Heartbeat, nil)
+	}
+	l.idle = l.outstanding == 0 && !l.busy
+	l.busy = l.outstanding > 0
+	l.spoke = false
+	c.mu.Unlock()
+	b.Flush()
+}
+
+// lasted tells whether the broker has welcomed us, so that dialling it again is no
+// repetition of a failure.
+func (l *link) lasted() bool {
+	l.c.mu.Lock()
+	defer l.c.mu.Unlock()
+	return l.welcome != nil
+}
+
+// leave makes new requests go elsewhere. Callers hold mu.
+func (l *link) leave(b *zsock.Batch) {
+	c := l.c
+	select {
+	case <-l.left:
+		return
+	default:
+		close(l.left)
+	}
+	if c.active != l {
+		return
+	}
+	c.active = nil
+	for _, other := range c.links {
+		if other != l && !other.draining && !other.down {
+			c.active = other
+			c.counters.failovers.Add(1)
+			c.resubmit(b)
+			return
+		}
+	}
+}
+
+// resubmit sends what waits for a link. Callers hold mu.
+func (c *Client) resubmit(b *zsock.Batch) {
+	for i := range c.slots {
+		if x := c.slots[i].x; x != nil && x.state == waiting {
+			c.submit(x, b)
+		}
+	}
+}
+
+// Opened implements zsock.Handler.
+func (l *link) Opened(*zsock.Conn) {}
+
+// Closed implements zsock.Handler: what was outstanding is tried elsewhere or fails.
+func (l *link) Closed(_ *zsock.Conn, err error) {
+	var b zsock.Batch
+	c := l.c
+	c.mu.Lock()
+	defer b.Flush()
+	defer c.mu.Unlock()
+	l.down = true
+	for i, other := range c.links {
+		if other == l {
+			c.links = append(c.links[:i], c.links[i+1:]...)
+			break
+		}
+	}
+	if l.refused != nil {
+		err = l.refused
+	}
+	err = fmt.Errorf("%s: %w", l.endpoint, err)
+	for i := range c.brokers {
+		if c.brokers[i].endpoint == l.endpoint {
+			c.brokers[i].err = err
+		}
+	}
+	l.leave(&b)
+	for i := range c.slots {
+		if x := c.slots[i].x; x != nil && x.link == l {
+			c.lost(x, &b, l, err)
+		}
+	}
+	if !c.closed {
+		c.log.Warn("connection to broker ended", "endpoint", l.endpoint, "error", err)
+	}
+}
+
+// lost sees to an exchange whose link has ended. Callers hold mu.
+func (c *Client) lost(x *exchange, b *zsock.Batch, l *link, err error) {
+	if l.refused != nil { // a refused session runs nothing
+		c.leave(x)
+		c.submit(x, b)
+		return
+	}
+	c.retry(x, b, &mdp.Error{Status: mdp.BrokerLost, Text: "connection lost: " + err.Error(), MayHaveRun: true})
+}
