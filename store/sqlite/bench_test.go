@@ -45,24 +45,38 @@ func newBatch(first, size int) []store.Record {
 	return batch
 }
 
-// BenchmarkRecompute shows 10s windows per second, cascade included, in batches of 500.
+// BenchmarkRecompute shows 10s windows per second with their longer windows, in
+// batches of 500: of history (one row every five minutes) and live (one row a
+// second in each of 100 series).
 func BenchmarkRecompute(b *testing.B) {
-	s := open(b, b.TempDir())
-	windows, points := 0, 0
-	for b.Loop() {
-		b.StopTimer()
-		batch := make([]store.Record, 1000) // 10 rows each in one window of 100 series
-		for i := range batch {
-			batch[i] = rec(fmt.Sprintf("series-%d", i%100), fmt.Sprintf("%d-%d", windows, i),
-				time.Duration(windows/100)*10*time.Second, float64(i), 0)
-		}
-		apply(b, s, batch...)
-		b.StartTimer()
-		points += len(rollUp(b, s, 500))
-		windows += 100
+	shapes := map[string]func(n int) store.Record{
+		"history": func(n int) store.Record {
+			return rec("one", fmt.Sprint(n), time.Duration(n)*5*time.Minute, float64(n), 0)
+		},
+		"live": func(n int) store.Record {
+			return rec(fmt.Sprintf("series-%d", n%100), fmt.Sprint(n), time.Duration(n/100)*time.Second, float64(n), 0)
+		},
 	}
-	b.ReportMetric(float64(windows)/b.Elapsed().Seconds(), "windows/s")
-	b.ReportMetric(float64(points)/b.Elapsed().Seconds(), "points/s")
+	for name, shape := range shapes {
+		b.Run(name, func(b *testing.B) {
+			s := open(b, b.TempDir())
+			next, windows, points := 0, 0, 0
+			for b.Loop() {
+				b.StopTimer()
+				batch := make([]store.Record, 1000)
+				for i := range batch {
+					batch[i] = shape(next)
+					next++
+				}
+				apply(b, s, batch...)
+				windows += dirtyWindows(b, s)
+				b.StartTimer()
+				points += len(rollUp(b, s, 500))
+			}
+			b.ReportMetric(float64(windows)/b.Elapsed().Seconds(), "windows/s")
+			b.ReportMetric(float64(points)/b.Elapsed().Seconds(), "points/s")
+		})
+	}
 }
 
 // BenchmarkReaders reads from a million rows of a thousand series.

@@ -22,6 +22,7 @@ type writer struct {
 	turn chan struct{} // holds one token while somebody writes
 
 	conn   *sql.Conn // nil after a failure: the next transaction connects anew
+	free   time.Time // until then the file is left to other processes
 	stmts  statements
 	series map[string]int64 // ids of committed names; bounded by maxSeriesCache
 }
@@ -95,11 +96,26 @@ func (w *writer) write(fn func() error) error {
 			return err
 		}
 	}
+	if d := time.Until(w.free); d > 0 {
+		_ = pause(ctx, d)
+	}
+	start := time.Now()
 	err := w.transaction(ctx, fn)
+	w.free = courtesy(time.Since(start))
 	if err != nil && !busy(err) {
 		w.drop()
 	}
 	return err
+}
+
+// courtesy returns until when a process that wrote for took leaves the file to
+// others. Without it, one that writes long transactions back to back would leave
+// gaps too short to be met by those who wait (see retry).
+func courtesy(took time.Duration) time.Time {
+	if took < 2*time.Millisecond {
+		return time.Time{}
+	}
+	return time.Now().Add(min(took/16, 2*time.Millisecond))
 }
 
 func (w *writer) transaction(ctx context.Context, fn func() error) error {
