@@ -132,7 +132,7 @@ func (c *conn) take(ctx context.Context, line []byte, err error) (ok, alive bool
 		r.ID, it.key.id = c.srv.newID(), ""
 	}
 	it.line = record.Append(make([]byte, 0, len(line)+64), r)
-	it.slot, alive = c.open(ctx, int64(len(it.line)) + overhead)
+	it.slot, alive = c.open(ctx, int64(len(it.line))+overhead)
 	if !alive {
 		return true, false
 	}

@@ -45,6 +45,9 @@ func (c *Client) connect(ctx context.Context) error {
 		end(c.read(conn))
 	}()
 	failed := c.write(ctx, conn)
+	if c.stalled() {
+		end(failed)
+	}
 	// Answers, or ingest's reason for closing, may still be on their way.
 	_ = conn.SetReadDeadline(time.Now().Add(lastWords))
 	<-read
