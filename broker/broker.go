@@ -1,0 +1,395 @@
+// Package broker is the Majordomo broker: it balances requests over workers that
+// prove with heartbeats that they live, gives what a lost worker held to another,
+// and shares its queue with linked brokers. It speaks MDP/0.1, MDP/0.2 and the
+// native protocol on one port.
+//
+// The one invariant: a request that was admitted is in exactly one state, queued
+// or held by somebody, until exactly one of answer, fail or finish ends it; the
+// service's mutex guards that state, and nothing blocks while holding it.
+//
+// A request's way: Message (conn.go) decodes it, conn.request (client.go) admits
+// it, service.place and deliver (service.go) hand it out, worker.request
+// (worker.go) writes it; worker.final comes back and service.answer (answer.go)
+// writes the reply. Peers are in link.go, route.go, choice.go and gossip.go.
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+// Broker is one broker. Make it with New, bind it with Listen, serve with Run.
+type Broker struct {
+	cfg         Config
+	log         hclog.Logger
+	name        string
+	incarnation string // hex of 8 random octets: one start of this broker
+	start       time.Time
+	idPrefix    [8]byte
+	idCounter   atomic.Uint64
+
+	listeners []*listener
+	events    events
+	detached  detached
+	count     counters
+	held      atomic.Int64 // octets of all requests
+	draining  atomic.Bool
+	drained   chan struct{}
+
+	linkCount atomic.Int32
+	news      chan struct{} // services whose state peers should know
+	stateSeq  atomic.Uint64
+	welcome   atomic.Pointer[[]byte]
+
+	poisonMu sync.Mutex
+	poison   []Poison
+
+	// mu guards the following. It is never held while taking a service's mutex,
+	// except with TryLock.
+	mu       sync.RWMutex
+	services map[string]*service
+	conns    map[*conn]struct{}
+	links    map[string]*link // by broker name
+	dials    map[string]*dial // by configured endpoint
+}
+
+// dial is what is known of one configured peer endpoint. Guarded by Broker.mu.
+type dial struct {
+	name  string // of the broker last found there
+	err   string
+	since int64
+}
+
+// listener is one bound endpoint.
+type listener struct {
+	Bound
+	z *zsock.Listener
+}
+
+// Bound is an endpoint with its real port. Roles: requests, publish, subscribe.
+type Bound struct {
+	Role     string `json:"role"`
+	Endpoint string `json:"endpoint"`
+}
+
+// New makes a broker; it binds and starts nothing.
+func New(cfg Config) (*Broker, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	b := &Broker{
+		cfg: cfg, log: cfg.Logger.Named("broker"), start: time.Now(),
+		drained:  make(chan struct{}),
+		news:     make(chan struct{}, 1),
+		services: make(map[string]*service),
+		conns:    make(map[*conn]struct{}),
+		links:    make(map[string]*link),
+		dials:    make(map[string]*dial),
+	}
+	b.detached.entries = make(map[mdp.RequestID]*detachedEntry)
+	b.events.init(b)
+	var incarnation [8]byte
+	rand.Read(incarnation[:])
+	rand.Read(b.idPrefix[:])
+	b.incarnation = hex.EncodeToString(incarnation[:])
+	for _, e := range cfg.Peers {
+		b.dials[e] = &dial{}
+	}
+	return b, nil
+}
+
+// Listen binds all endpoints and tells where. Run does it when it was not done.
+// On error nothing stays bound.
+func (b *Broker) Listen() ([]Bound, error) {
+	roles := []struct {
+		role      string
+		endpoints []string
+		socket    zsock.SocketType
+		handler   zsock.Handler
+	}{
+		{"requests", b.cfg.Listen, zsock.Router, b},
+		{"publish", b.cfg.Publish, zsock.XSub, (*publishers)(&b.events)},
+		{"subscribe", b.cfg.Subscribe, zsock.XPub, (*subscribers)(&b.events)},
+	}
+	for _, r := range roles {
+		for _, endpoint := range r.endpoints {
+			z, err := zsock.Listen(endpoint, b.socketConfig(r.socket), r.handler)
+			if err != nil {
+				b.unbind()
+				return nil, fmt.Errorf("listen for %s on %s: %w", r.role, endpoint, err)
+			}
+			b.listeners = append(b.listeners, &listener{Bound{r.role, z.Endpoint()}, z})
+		}
+	}
+	if b.name = b.cfg.Name; b.name == "" {
+		b.name = strings.TrimPrefix(b.listeners[0].Endpoint, "tcp://")
+	}
+	return b.Bound(), nil
+}
+
+// unbind gives back what was bound before an error.
+func (b *Broker) unbind() {
+	done, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, l := range b.listeners {
+		l.z.Run(done)
+	}
+	b.listeners = nil
+}
+
+// Bound tells which endpoints are bound, with their real ports.
+func (b *Broker) Bound() []Bound {
+	out := make([]Bound, len(b.listeners))
+	for i, l := range b.listeners {
+		out[i] = l.Bound
+	}
+	return out
+}
+
+// Name is how this broker is known to others.
+func (b *Broker) Name() string { return b.name }
+
+func (b *Broker) endpoints(role string) (out []string) {
+	for _, l := range b.listeners {
+		if l.Role == role {
+			out = append(out, l.Endpoint)
+		}
+	}
+	return out
+}
+
+func (b *Broker) socketConfig(t zsock.SocketType) zsock.Config {
+	return zsock.Config{Type: t, MaxMessage: b.cfg.MaxMessage, Network: b.cfg.Network, Logger: b.log}
+}
+
+// Run serves until ctx ends, then drains: no new requests, what is held gets its
+// answer within DrainTimeout, workers are sent away last. It returns nil then.
+func (b *Broker) Run(ctx context.Context) error {
+	if len(b.listeners) == 0 {
+		if _, err := b.Listen(); err != nil {
+			return err
+		}
+	}
+	inner, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	run := func(f func(context.Context) error) {
+		wg.Go(func() {
+			if err := f(inner); err != nil {
+				stop(err)
+			}
+		})
+	}
+	for _, l := range b.listeners {
+		run(l.z.Run)
+	}
+	run(b.tick)
+	run(func(ctx context.Context) error { b.gossip(ctx); return nil })
+	for _, endpoint := range b.cfg.Peers {
+		run(func(ctx context.Context) error { b.dialPeer(ctx, endpoint); return nil })
+	}
+	select {
+	case <-ctx.Done():
+		b.drain(inner)
+	case <-inner.Done():
+	}
+	err := context.Cause(inner)
+	stop(nil)
+	wg.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// drain lets go of the work in hand and of the peers around, in order.
+func (b *Broker) drain(ctx context.Context) {
+	b.draining.Store(true)
+	b.log.Info("draining", "requests", b.liveRequests())
+	for _, l := range b.listeners {
+		l.z.StopAccepting()
+	}
+	var batch zsock.Batch
+	for _, c := range b.allConns() {
+		c.tellDrain(&batch)
+	}
+	for _, s := range b.allServices() {
+		s.refuseQueued(&batch)
+	}
+	batch.Flush()
+	timeout := time.NewTimer(b.cfg.DrainTimeout)
+	defer timeout.Stop()
+	select {
+	case <-b.drained:
+	case <-timeout.C:
+		b.log.Warn("drain timed out", "requests", b.liveRequests())
+	case <-ctx.Done():
+	}
+	for _, c := range b.allConns() {
+		c.sayGoodbye(&batch)
+	}
+	batch.Flush()
+}
+
+// tellDrain asks native clients, workers and peers to go elsewhere.
+func (c *conn) tellDrain(batch *zsock.Batch) {
+	if role := c.nativeRole(); role != 0 {
+		c.sendControl(batch, &mdp.Command{Role: role, Kind: mdp.Drain})
+	}
+}
+
+// sayGoodbye ends a connection: workers learn it by DISCONNECT or BYE.
+func (c *conn) sayGoodbye(batch *zsock.Batch) {
+	if w := c.worker.Load(); w != nil && w.dialect != mdp.Native {
+		c.disconnect(batch, w.dialect, w.delimited)
+	} else if role := c.nativeRole(); role != 0 {
+		c.sendControl(batch, &mdp.Command{Role: role, Kind: mdp.Bye})
+	}
+	c.z.CloseAfterFlush(errDrained)
+}
+
+// nativeRole is the native half this connection speaks, or 0.
+func (c *conn) nativeRole() mdp.Role {
+	w := c.worker.Load()
+	switch {
+	case c.link.Load() != nil:
+		return mdp.Peer
+	case w != nil && w.dialect == mdp.Native:
+		return mdp.Worker
+	case c.client.Load() != nil:
+		return mdp.Client
+	}
+	return 0
+}
+
+// refuseQueued sends waiting native requests elsewhere; foreign ones may still
+// find a worker until the end.
+func (s *service) refuseQueued(batch *zsock.Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := s.queue.first; r != nil; {
+		next := r.queue.next
+		if r.from.dialect == mdp.Native && r.deliveries == 0 {
+			s.fail(batch, r, mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
+		}
+		r = next
+	}
+}
+
+// now is the broker's clock: nanoseconds since its start, monotonic.
+func (b *Broker) now() int64 { return int64(time.Since(b.start)) }
+
+// nextID makes a request id for a request that came without.
+func (b *Broker) nextID() (id mdp.RequestID) {
+	copy(id[:8], b.idPrefix[:])
+	binary.BigEndian.PutUint64(id[8:], b.idCounter.Add(1))
+	return id
+}
+
+// welcomeMap is the map of WELCOME, made once.
+func (b *Broker) welcomeMap() []byte {
+	if p := b.welcome.Load(); p != nil {
+		return *p
+	}
+	endpoints := b.endpoints("requests")
+	if b.cfg.Advertise != "" {
+		endpoints = []string{b.cfg.Advertise}
+	}
+	p := mdp.EncodeMap(&mdp.WelcomeMap{Revision: mdp.Revision, HeartbeatMs: int(b.cfg.Heartbeat / time.Millisecond),
+		MaxMessage: b.cfg.MaxMessage, Name: b.name, Incarnation: b.incarnation, Endpoints: endpoints,
+		Publish: b.endpoints("publish"), Subscribe: b.endpoints("subscribe")})
+	b.welcome.Store(&p)
+	return p
+}
+
+func (b *Broker) track(c *conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.conns[c] = struct{}{}
+}
+
+func (b *Broker) untrack(c *conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.conns, c)
+}
+
+func (b *Broker) allConns() []*conn {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	out := make([]*conn, 0, len(b.conns))
+	for c := range b.conns {
+		out = append(out, c)
+	}
+	return out
+}
+
+func (b *Broker) allServices() []*service {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	out := make([]*service, 0, len(b.services))
+	for _, s := range b.services {
+		out = append(out, s)
+	}
+	return out
+}
+
+func (b *Broker) upLinks() []*link {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	out := make([]*link, 0, len(b.links))
+	for _, l := range b.links {
+		out = append(out, l)
+	}
+	return out
+}
+
+func (b *Broker) liveRequests() int {
+	n := 0
+	for _, s := range b.allServices() {
+		s.mu.Lock()
+		n += s.table.live
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// linkedTo notes which broker a configured endpoint led to. Broker.mu is held.
+func (b *Broker) linkedTo(endpoint, name string) {
+	if d := b.dials[endpoint]; d != nil {
+		d.name, d.err, d.since = name, "", b.now()
+	}
+}
+
+// linkedBy tells whether the broker last found at the endpoint is linked, by
+// whichever side dialled.
+func (b *Broker) linkedBy(endpoint string) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	d := b.dials[endpoint]
+	return d != nil && d.name != "" && b.links[d.name] != nil
+}
+
+func (b *Broker) setPeerError(endpoint string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if d := b.dials[endpoint]; d != nil && b.links[d.name] == nil {
+		if d.err == "" {
+			d.since = b.now()
+		}
+		d.err = err.Error()
+	}
+}

@@ -1,0 +1,158 @@
+package broker
+
+import (
+	"math"
+	"time"
+)
+
+// view is what the choice knows of one broker for one service: its own state,
+// exactly, or a peer's, as far as it has told (FEDERATION-FACTS section 1).
+type view struct {
+	idle    int // believed idle workers; below zero the excess counts as queue
+	queue   int
+	via     int // idle workers behind it
+	workers int
+	mean    time.Duration // service time
+	oneWay  time.Duration // to get there; 0 for here
+	suspect bool          // silent since it was sent a request: gets nothing
+}
+
+// never is the wait where nobody works.
+const never = time.Duration(math.MaxInt64 / 4)
+
+// unknownMean stands in until a service time has been seen.
+const unknownMean = time.Millisecond
+
+// wait estimates how long a request entering there now waits for a worker.
+func (v view) wait() time.Duration {
+	switch {
+	case v.idle > v.queue:
+		return 0
+	case v.workers == 0:
+		return never
+	}
+	mean := v.mean
+	if mean == 0 {
+		mean = unknownMean
+	}
+	return time.Duration(v.queue-v.idle+1) * mean / time.Duration(v.workers)
+}
+
+// choose picks the peer a request goes to when no worker here is free, or -1 to
+// queue it here. Lot returns a number in [0, n). The rules, in order: an idle
+// peer that is nearer than the wait here, of the nearest latency class, by lot
+// weighted by idleness; one that has idle peers behind it; the better of two
+// random ones that offer the service, if the gain is worth a fifth of a service.
+func choose(here view, peers []view, hops int, lot func(n int) int) int {
+	if hops <= 0 {
+		return -1
+	}
+	local := here.wait()
+	if i := chooseWeighted(peers, lot, func(v view) int {
+		if v.oneWay >= local {
+			return 0
+		}
+		return v.idle
+	}); i >= 0 {
+		return i
+	}
+	if hops > 1 {
+		if i := chooseWeighted(peers, lot, func(v view) int {
+			if 2*v.oneWay >= local {
+				return 0
+			}
+			return v.via
+		}); i >= 0 {
+			return i
+		}
+	}
+	return chooseOfTwo(here, peers, local, lot)
+}
+
+// latencyClass groups ways of like length: under 1 ms, 2, 4, 8 ...
+func latencyClass(d time.Duration) int {
+	class := 0
+	for limit := time.Millisecond; d >= limit && class < 16; limit *= 2 {
+		class++
+	}
+	return class
+}
+
+// chooseWeighted draws among the peers of positive weight in the nearest latency
+// class that has any.
+func chooseWeighted(peers []view, lot func(int) int, weight func(view) int) int {
+	best, total := math.MaxInt, 0
+	for _, v := range peers {
+		w := weight(v)
+		if v.suspect || w <= 0 {
+			continue
+		}
+		switch class := latencyClass(v.oneWay); {
+		case class < best:
+			best, total = class, w
+		case class == best:
+			total += w
+		}
+	}
+	if total == 0 {
+		return -1
+	}
+	n := lot(total)
+	for i, v := range peers {
+		w := weight(v)
+		if v.suspect || w <= 0 || latencyClass(v.oneWay) != best {
+			continue
+		}
+		if n -= w; n < 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// chooseOfTwo samples two peers that offer the service and takes the one with the
+// shorter wait, if that beats waiting here by the margin.
+func chooseOfTwo(here view, peers []view, local time.Duration, lot func(int) int) int {
+	offering := 0
+	for _, v := range peers {
+		if !v.suspect && v.workers > 0 {
+			offering++
+		}
+	}
+	if offering == 0 {
+		return -1
+	}
+	best, bestWait := -1, local-here.mean/5
+	first := lot(offering)
+	second := first
+	if offering > 1 {
+		second = (first + 1 + lot(offering-1)) % offering
+	}
+	k := 0
+	for i, v := range peers {
+		if v.suspect || v.workers == 0 {
+			continue
+		}
+		if k == first || k == second {
+			if w := v.wait() + v.oneWay; w < bestWait {
+				best, bestWait = i, w
+			}
+		}
+		k++
+	}
+	return best
+}
+
+// ewma is a mean with a long memory (weight 0.02): heavy-tailed service times
+// make short memories jump.
+type ewma struct{ ns float64 }
+
+func (e *ewma) add(ns int64) {
+	if e.ns == 0 {
+		e.ns = float64(ns)
+		return
+	}
+	e.ns += 0.02 * (float64(ns) - e.ns)
+}
+
+func (e *ewma) duration() time.Duration { return time.Duration(e.ns) }

@@ -1,0 +1,120 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+// Config says how a broker is set up. The zero value of a field means its default.
+type Config struct {
+	// Name is how others know this broker; default HOST:PORT of the first listener.
+	Name string
+	// Listen holds the endpoints for clients, workers and peers.
+	Listen []string
+	// Publish and Subscribe hold the endpoints where PUB and SUB sockets connect.
+	Publish, Subscribe []string
+	// Peers holds the endpoints of brokers to link with. One side of a pair is enough.
+	Peers []string
+	// Advertise is the endpoint peers and clients are told; default the bound ones.
+	Advertise string
+
+	// Heartbeat is the interval for native sessions, both ways; default 1 s. Three
+	// silent intervals end a session.
+	Heartbeat time.Duration
+	// MaxMessage bounds one message in octets; default 64 MiB.
+	MaxMessage int64
+	// ForeignTTL is how long a request of an MDP/0.1 or 0.2 client waits while its
+	// service has no worker; default 60 s.
+	ForeignTTL time.Duration
+	// BusyLimit ends the session of a foreign worker that holds one request longer
+	// than this; default 15 min.
+	BusyLimit time.Duration
+	// DrainTimeout bounds the wait for outstanding requests on shutdown; default 10 s.
+	DrainTimeout time.Duration
+
+	// MaxRequests and MaxBytes bound what one service holds; default 100,000 and 256 MiB.
+	MaxRequests int
+	MaxBytes    int64
+	// MaxTotalBytes bounds what all services hold; default 1 GiB.
+	MaxTotalBytes int64
+	// MaxServices bounds the number of services; default 10,000.
+	MaxServices int
+
+	// Logger is optional.
+	Logger hclog.Logger
+	// Network is optional: where connections come from other than TCP.
+	Network zsock.Network
+}
+
+// Limits that are not configurable.
+const (
+	maxDeliveries   = 3                       // tries of one at-least-once request in all
+	maxRefusals     = 16                      // NOT_TAKEN answers one request may collect
+	homeHops        = 2                       // brokers a request may visit beyond its home
+	foreignInterval = 2500 * time.Millisecond // slowest heartbeat expected of a foreign worker (zguide)
+	idleInterval    = 15 * time.Second        // heartbeat of clients with nothing outstanding
+	livenessMisses  = 3
+	wheelTick       = 20 * time.Millisecond
+	detachedKeep    = time.Minute
+	maxDetached     = 10_000
+	poisonKept      = 100
+	maxPartials     = 1_000 // partials collected for one MDP/0.1 client
+)
+
+func (c Config) withDefaults() Config {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.Heartbeat, time.Second)
+	def(&c.ForeignTTL, time.Minute)
+	def(&c.BusyLimit, 15*time.Minute)
+	def(&c.DrainTimeout, 10*time.Second)
+	if c.MaxMessage == 0 {
+		c.MaxMessage = 64 << 20
+	}
+	if c.MaxRequests == 0 {
+		c.MaxRequests = 100_000
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = 256 << 20
+	}
+	if c.MaxTotalBytes == 0 {
+		c.MaxTotalBytes = 1 << 30
+	}
+	if c.MaxServices == 0 {
+		c.MaxServices = 10_000
+	}
+	if c.Logger == nil {
+		c.Logger = hclog.NewNullLogger()
+	}
+	return c
+}
+
+// Validate tells the first thing wrong with c and what to do about it.
+func (c Config) Validate() error {
+	if len(c.Listen) == 0 {
+		return errors.New("no endpoint to listen on: give at least one --listen tcp://HOST:PORT")
+	}
+	if c.Heartbeat < 0 || (c.Heartbeat > 0 && c.Heartbeat < 10*time.Millisecond) {
+		return fmt.Errorf("heartbeat %v is too short: use 10ms or more", c.Heartbeat)
+	}
+	if c.MaxMessage < 0 || (c.MaxMessage > 0 && c.MaxMessage < 1024) {
+		return fmt.Errorf("max-message %d is too small: use 1KiB or more", c.MaxMessage)
+	}
+	for _, list := range [][]string{c.Listen, c.Publish, c.Subscribe, c.Peers} {
+		for _, e := range list {
+			if c.Network == nil && !strings.HasPrefix(e, "tcp://") {
+				return fmt.Errorf("endpoint %q: want tcp://HOST:PORT", e)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package broker
+
+import "sync/atomic"
+
+// counters count what concerns no single service. Every drop has one.
+type counters struct {
+	malformed         atomic.Uint64 // messages no dialect explains
+	probes            atomic.Uint64 // empty messages (ZMQ_PROBE_ROUTER)
+	protocolErrors    atomic.Uint64 // commands that have no place where they came
+	strangers         atomic.Uint64 // worker commands without a session
+	workersRefused    atomic.Uint64
+	unaskedReplies    atomic.Uint64 // replies to nothing the sender held
+	foreignUnanswered atomic.Uint64 // errors that MDP/0.1 and 0.2 cannot tell
+	answersDropped    atomic.Uint64 // the asking side's connection refused them
+	requestsRefused   atomic.Uint64 // a worker's or peer's connection refused them
+	controlDropped    atomic.Uint64 // heartbeats and the like
+	partialsDropped   atomic.Uint64 // more than is kept for an MDP/0.1 client
+	expired           atomic.Uint64 // sessions that were silent too long
+	pauses            atomic.Uint64 // times this process was found to have been paused
+	eventsIn          atomic.Uint64
+	eventsOut         atomic.Uint64
+	eventsDropped     atomic.Uint64 // a subscriber's queue was full
+	eventsUnread      atomic.Uint64 // nobody subscribed
+	forgotten         forgottenStats
+}
+
+// forgottenStats keeps the totals of services that were forgotten.
+type forgottenStats struct {
+	requests, answered, failed, redelivered, late, expired, cancelled, offloaded, busy atomic.Uint64
+}
+
+func (f *forgottenStats) add(s serviceStats) {
+	f.requests.Add(s.Requests)
+	f.answered.Add(s.Answered)
+	f.failed.Add(s.Failed)
+	f.redelivered.Add(s.Redelivered)
+	f.late.Add(s.Late)
+	f.expired.Add(s.Expired)
+	f.cancelled.Add(s.Cancelled)
+	f.offloaded.Add(s.Offloaded)
+	f.busy.Add(s.Busy)
+}
+
+// Counters returns the broker's cumulative counters by name, services summed up.
+func (b *Broker) Counters() map[string]uint64 {
+	c, f := &b.count, &b.count.forgotten
+	m := map[string]uint64{
+		"malformed": c.malformed.Load(), "probes": c.probes.Load(), "protocol_errors": c.protocolErrors.Load(),
+		"strangers": c.strangers.Load(), "workers_refused": c.workersRefused.Load(), "unasked_replies": c.unaskedReplies.Load(),
+		"foreign_unanswered": c.foreignUnanswered.Load(), "answers_dropped": c.answersDropped.Load(),
+		"requests_refused": c.requestsRefused.Load(), "control_dropped": c.controlDropped.Load(),
+		"partials_dropped": c.partialsDropped.Load(), "sessions_expired": c.expired.Load(), "pauses": c.pauses.Load(),
+		"events_in": c.eventsIn.Load(), "events_out": c.eventsOut.Load(), "events_dropped": c.eventsDropped.Load(),
+		"events_unread": c.eventsUnread.Load(),
+		"requests":      f.requests.Load(), "answered": f.answered.Load(), "failed": f.failed.Load(), "redelivered": f.redelivered.Load(),
+		"late": f.late.Load(), "expired": f.expired.Load(), "cancelled": f.cancelled.Load(), "offloaded": f.offloaded.Load(), "busy": f.busy.Load(),
+	}
+	for _, s := range b.allServices() {
+		s.mu.Lock()
+		t := s.stats
+		s.mu.Unlock()
+		m["requests"] += t.Requests
+		m["answered"] += t.Answered
+		m["failed"] += t.Failed
+		m["redelivered"] += t.Redelivered
+		m["late"] += t.Late
+		m["expired"] += t.Expired
+		m["cancelled"] += t.Cancelled
+		m["offloaded"] += t.Offloaded
+		m["busy"] += t.Busy
+	}
+	return m
+}
+
+// Poison is a request that used up its tries.
+type Poison struct {
+	ID       string `json:"id"`
+	Service  string `json:"service"`
+	Attempts int    `json:"attempts"`
+	Octets   int64  `json:"octets"`
+	Reason   string `json:"reason"`
+	AtMs     int64  `json:"at_ms"` // since the broker's start
+}
+
+// poisoned keeps the head of a request no worker survived, or that may not be
+// tried again, in a ring of the last 100.
+func (s *service) poisoned(r *request, why string) {
+	if r.deliveries < maxDeliveries {
+		return
+	}
+	b := s.b
+	b.log.Warn("request given up", "service", s.name, "request", r.id.String(), "attempts", r.deliveries, "reason", why)
+	b.poisonMu.Lock()
+	defer b.poisonMu.Unlock()
+	if len(b.poison) >= poisonKept {
+		b.poison = append(b.poison[:0], b.poison[1:]...)
+	}
+	b.poison = append(b.poison, Poison{ID: r.id.String(), Service: s.name, Attempts: r.deliveries, Octets: r.size, Reason: why, AtMs: b.now() / 1e6})
+}

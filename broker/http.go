@@ -1,0 +1,107 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+)
+
+// Handler serves the broker's state and lets programs without ZeroMQ call:
+//
+//	GET  /healthz        200 while the process serves
+//	GET  /readyz         200, or 503 while draining
+//	GET  /state          State as JSON
+//	POST /call/SERVICE   body in, body out; ?timeout=5s
+//
+// It is meant for a loopback listener: whoever reaches it may call anything.
+func (b *Broker) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", b.serveReady)
+	mux.HandleFunc("GET /state", b.serveState)
+	mux.HandleFunc("POST /call/{service...}", b.serveCall)
+	return mux
+}
+
+func (b *Broker) serveReady(w http.ResponseWriter, _ *http.Request) {
+	if b.draining.Load() {
+		http.Error(w, "draining", http.StatusServiceUnavailable)
+		return
+	}
+	io.WriteString(w, "ready\n")
+}
+
+func (b *Broker) serveState(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.Encode(b.State()) // the only error is a client that left
+}
+
+// Bounds of a call by HTTP.
+const (
+	defaultCallTimeout = 5 * time.Second
+	maxCallTimeout     = 10 * time.Minute
+)
+
+func (b *Broker) serveCall(w http.ResponseWriter, req *http.Request) {
+	if req.Header.Get("Origin") != "" || req.Header.Get("Sec-Fetch-Site") != "" {
+		http.Error(w, "calls from web pages are not allowed", http.StatusForbidden)
+		return
+	}
+	timeout := defaultCallTimeout
+	if text := req.URL.Query().Get("timeout"); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil || d <= 0 || d > maxCallTimeout {
+			http.Error(w, "timeout: want a duration such as 5s, at most 10m", http.StatusBadRequest)
+			return
+		}
+		timeout = d
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, b.cfg.MaxMessage))
+	if err != nil {
+		http.Error(w, "body: "+err.Error(), http.StatusRequestEntityTooLarge)
+		return
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), timeout)
+	defer cancel()
+	reply, err := b.Call(ctx, req.PathValue("service"), body)
+	if err != nil {
+		writeCallError(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	for _, frame := range reply {
+		if _, err := w.Write(frame); err != nil {
+			return
+		}
+	}
+}
+
+// writeCallError maps a status to HTTP; the code itself goes into a header.
+func writeCallError(w http.ResponseWriter, err error) {
+	code := http.StatusBadGateway
+	var e *mdp.Error
+	if errors.As(err, &e) {
+		w.Header().Set("Md-Status", e.Status.String())
+		switch e.Status {
+		case mdp.BadRequest:
+			code = http.StatusBadRequest
+		case mdp.NoWorker:
+			code = http.StatusNotFound
+		case mdp.Expired:
+			code = http.StatusGatewayTimeout
+		case mdp.Busy, mdp.NotTaken:
+			code = http.StatusServiceUnavailable
+			w.Header().Set("Retry-After", "1")
+		case mdp.AppError:
+			code = http.StatusInternalServerError
+		}
+	}
+	http.Error(w, err.Error(), code)
+}

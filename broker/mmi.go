@@ -1,0 +1,125 @@
+package broker
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+// isMMI tells whether the name belongs to the broker itself (RFC 8).
+func isMMI(service []byte) bool {
+	return len(service) >= 4 && string(service[:4]) == "mmi."
+}
+
+// answerMMI answers a question to the broker with one body frame.
+func (b *Broker) answerMMI(batch *zsock.Batch, c *conn, m *zsock.Msg) {
+	cmd := &c.cmd
+	frame := b.mmi(string(cmd.Service), m.Frames()[cmd.Body:])
+	body := zsock.NewBody(frame)
+	defer body.Release()
+	reply := mdp.Command{Role: cmd.Role, Kind: mdp.Final, Dialect: cmd.Dialect, Delimited: cmd.Delimited, Envelope: cmd.Envelope}
+	if cmd.Dialect == mdp.Native {
+		reply.Head = mdp.Head{Token: cmd.Head.Token, ID: cmd.Head.ID, Attempt: 1}
+		reply.Service = peerService(cmd)
+	} else {
+		reply.Service = cmd.Service
+	}
+	if err := c.send(batch, &reply, body); err != nil {
+		b.count.answersDropped.Add(1)
+	}
+}
+
+// mmi is the answer to one question. Unknown ones get 501 (RFC 8).
+func (b *Broker) mmi(question string, body [][]byte) []byte {
+	switch question {
+	case "mmi.service":
+		return b.mmiService(body)
+	case "mmi.services":
+		return encodeListing(b.Services(), body)
+	case "mmi.workers":
+		return encodeListing(b.Workers(), body)
+	case "mmi.peers":
+		return encodeListing(b.Peers(), body)
+	case "mmi.brokers":
+		return encodeListing(b.Brokers(), body)
+	}
+	return []byte("501")
+}
+
+// mmiService answers 200 when the service has workers, busy ones included, here
+// or at a linked broker: careful clients ask first, and we would route there.
+func (b *Broker) mmiService(body [][]byte) []byte {
+	if len(body) == 0 || len(body[0]) == 0 || len(body[0]) > mdp.MaxService {
+		return []byte("404")
+	}
+	if isMMI(body[0]) {
+		if strings.HasPrefix(string(b.mmi(string(body[0]), nil)), "501") {
+			return []byte("404")
+		}
+		return []byte("200")
+	}
+	s := b.find(body[0])
+	if s == nil {
+		return []byte("404")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.offered() {
+		return []byte("404")
+	}
+	return []byte("200")
+}
+
+// BrokerState is one broker as clients need to know it.
+type BrokerState struct {
+	Name        string   `json:"name"`
+	Incarnation string   `json:"incarnation"`
+	Self        bool     `json:"self"` // the one that answers
+	Endpoints   []string `json:"endpoints"`
+	Publish     []string `json:"publish,omitempty"`
+	Subscribe   []string `json:"subscribe,omitempty"`
+}
+
+// Brokers lists this broker and the linked ones, as far as they say where they are.
+func (b *Broker) Brokers() []BrokerState {
+	endpoints := b.endpoints("requests")
+	if b.cfg.Advertise != "" {
+		endpoints = []string{b.cfg.Advertise}
+	}
+	out := []BrokerState{{Name: b.name, Incarnation: b.incarnation, Self: true, Endpoints: endpoints,
+		Publish: b.endpoints("publish"), Subscribe: b.endpoints("subscribe")}}
+	for _, l := range b.upLinks() {
+		if h := l.peer.Load(); h != nil {
+			st := BrokerState{Name: h.Name, Incarnation: h.Incarnation, Endpoints: []string{}}
+			if h.Advertise != "" {
+				st.Endpoints = []string{h.Advertise}
+			}
+			out = append(out, st)
+		}
+	}
+	return out
+}
+
+// encodeListing writes JSON, or msgpack with the same keys if the second body
+// frame says so.
+func encodeListing(v any, body [][]byte) []byte {
+	if len(body) > 1 && string(body[1]) == "msgpack" {
+		var buf bytes.Buffer
+		enc := msgpack.NewEncoder(&buf)
+		enc.SetCustomStructTag("json")
+		if err := enc.Encode(v); err != nil {
+			return []byte("500")
+		}
+		return buf.Bytes()
+	}
+	p, err := json.Marshal(v)
+	if err != nil {
+		return []byte("500")
+	}
+	return p
+}

@@ -1,0 +1,139 @@
+package broker
+
+import (
+	"cmp"
+	"slices"
+)
+
+// State is a snapshot of everything an operator asks for.
+type State struct {
+	Name        string            `json:"name"`
+	Incarnation string            `json:"incarnation"`
+	UptimeMs    int64             `json:"uptime_ms"`
+	Draining    bool              `json:"draining"`
+	Bound       []Bound           `json:"bound"`
+	Connections int               `json:"connections"`
+	HeldOctets  int64             `json:"held_octets"`
+	Services    []ServiceState    `json:"services"`
+	Workers     []WorkerState     `json:"workers"`
+	Peers       []LinkState       `json:"peers"`
+	Poison      []Poison          `json:"poison"`
+	Counters    map[string]uint64 `json:"counters"`
+}
+
+// ServiceState is one service.
+type ServiceState struct {
+	Name     string `json:"name"`
+	Workers  int    `json:"workers"` // sessions here
+	Idle     int    `json:"idle"`
+	Queue    int    `json:"queue"`
+	Running  int    `json:"running"`
+	OldestMs int64  `json:"oldest_ms"` // age of the oldest queued request
+	MeanUs   int64  `json:"mean_us"`   // service time
+	Octets   int64  `json:"octets"`
+	Peers    int    `json:"peers"` // linked brokers that offer it
+	serviceStats
+}
+
+// WorkerState is one worker session.
+type WorkerState struct {
+	Service     string   `json:"service"`
+	Remote      string   `json:"remote"`
+	Dialect     string   `json:"dialect"`
+	Host        string   `json:"host,omitempty"`
+	PID         int      `json:"pid,omitempty"`
+	Version     string   `json:"version,omitempty"`
+	Scope       string   `json:"scope"`
+	Tags        []string `json:"tags,omitempty"`
+	Concurrency int      `json:"concurrency"`
+	Running     int      `json:"running"`
+	Draining    bool     `json:"draining"`
+	SinceMs     int64    `json:"since_ms"`
+}
+
+// State takes a snapshot. Services are read one after another, not at one instant.
+func (b *Broker) State() State {
+	st := State{Name: b.name, Incarnation: b.incarnation, UptimeMs: b.now() / 1e6, Draining: b.draining.Load(),
+		Bound: b.Bound(), HeldOctets: b.held.Load(), Peers: b.Peers(), Counters: b.Counters(),
+		Services: b.Services(), Workers: b.Workers()}
+	b.mu.RLock()
+	st.Connections = len(b.conns)
+	b.mu.RUnlock()
+	b.poisonMu.Lock()
+	st.Poison = append([]Poison{}, b.poison...)
+	b.poisonMu.Unlock()
+	return st
+}
+
+// Services lists the services by name.
+func (b *Broker) Services() []ServiceState {
+	now := b.now()
+	out := []ServiceState{}
+	for _, s := range b.allServices() {
+		s.mu.Lock()
+		st := ServiceState{Name: s.name, Workers: s.workers.n, Idle: s.idle.n, Queue: s.queue.n, Running: s.table.live - s.queue.n,
+			MeanUs: s.mean.duration().Microseconds(), Octets: s.bytes, serviceStats: s.stats}
+		if r := s.queue.first; r != nil {
+			st.OldestMs = (now - r.entered) / 1e6
+		}
+		for _, p := range s.routes {
+			if p.load.Workers > 0 && now-p.heardAt <= staleAfter {
+				st.Peers++
+			}
+		}
+		s.mu.Unlock()
+		out = append(out, st)
+	}
+	slices.SortFunc(out, func(x, y ServiceState) int { return cmp.Compare(x.Name, y.Name) })
+	return out
+}
+
+// Workers lists the worker sessions by service and remote address.
+func (b *Broker) Workers() []WorkerState {
+	now := b.now()
+	out := []WorkerState{}
+	for _, s := range b.allServices() {
+		s.mu.Lock()
+		for w := s.workers.first; w != nil; w = w.all.next {
+			out = append(out, WorkerState{Service: s.name, Remote: w.conn.z.Peer().Remote, Dialect: w.dialect.String(),
+				Host: w.hello.Host, PID: w.hello.PID, Version: w.hello.Version, Scope: w.scope(), Tags: w.hello.Tags,
+				Concurrency: w.credit, Running: len(w.held), Draining: w.drained, SinceMs: (now - w.since) / 1e6})
+		}
+		s.mu.Unlock()
+	}
+	slices.SortFunc(out, func(x, y WorkerState) int {
+		return cmp.Or(cmp.Compare(x.Service, y.Service), cmp.Compare(x.Remote, y.Remote))
+	})
+	return out
+}
+
+// local tells whether the worker serves this broker's own clients only.
+func (w *worker) local() bool { return w.hello.Scope == "local" }
+
+func (w *worker) scope() string {
+	if w.local() {
+		return "local"
+	}
+	return "mesh"
+}
+
+// Peers lists the links that are up and the configured ones that are not.
+func (b *Broker) Peers() []LinkState {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	now := b.now()
+	out := []LinkState{}
+	for name, l := range b.links {
+		out = append(out, LinkState{Name: name, Endpoint: l.c.z.Peer().Remote, State: "up", Dialled: l.dialled != "",
+			SinceMs: (now - l.since) / 1e6, RTTUs: l.rtt.Load() / 1e3})
+	}
+	for endpoint, d := range b.dials {
+		if d.name == "" || b.links[d.name] == nil {
+			out = append(out, LinkState{Name: d.name, Endpoint: endpoint, State: "down", Dialled: true, SinceMs: (now - d.since) / 1e6, Error: d.err})
+		}
+	}
+	slices.SortFunc(out, func(x, y LinkState) int {
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Endpoint, y.Endpoint))
+	})
+	return out
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"net/http"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/mdmesh/mdmesh/broker"
+)
+
+// collector renders the broker's counters and levels as Prometheus text. Labels
+// are bounded: services by the broker's own bound, nothing per client.
+type collector struct {
+	b       *broker.Broker
+	events  *prometheus.Desc
+	queue   *prometheus.Desc
+	oldest  *prometheus.Desc
+	workers *prometheus.Desc
+	running *prometheus.Desc
+	links   *prometheus.Desc
+	conns   *prometheus.Desc
+	octets  *prometheus.Desc
+}
+
+// metrics is the handler for GET /metrics.
+func metrics(b *broker.Broker) http.Handler {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("mdmesh_broker_"+name, help, labels, nil)
+	}
+	r := prometheus.NewRegistry()
+	r.MustRegister(&collector{
+		b:       b,
+		events:  desc("total", "What happened so far, by kind; drops are named by reason.", "kind"),
+		queue:   desc("queue_requests", "Requests waiting for a worker.", "service"),
+		oldest:  desc("queue_oldest_seconds", "Age of the oldest waiting request.", "service"),
+		workers: desc("workers", "Worker sessions.", "service"),
+		running: desc("running_requests", "Requests given to a worker or peer and not answered.", "service"),
+		links:   desc("peer_up", "1 if the link to the peer is up.", "peer"),
+		conns:   desc("connections", "Open connections on the requests endpoint."),
+		octets:  desc("held_octets", "Octets of all requests held."),
+	})
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.events, c.queue, c.oldest, c.workers, c.running, c.links, c.conns, c.octets} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	st := c.b.State()
+	for kind, n := range st.Counters {
+		ch <- prometheus.MustNewConstMetric(c.events, prometheus.CounterValue, float64(n), kind)
+	}
+	for _, s := range st.Services {
+		name := printable(s.Name)
+		gauge(c.queue, float64(s.Queue), name)
+		gauge(c.oldest, float64(s.OldestMs)/1e3, name)
+		gauge(c.workers, float64(s.Workers), name)
+		gauge(c.running, float64(s.Running), name)
+	}
+	for _, p := range st.Peers {
+		up := 0.0
+		if p.State == "up" {
+			up = 1
+		}
+		name := p.Name
+		if name == "" {
+			name = p.Endpoint
+		}
+		gauge(c.links, up, printable(name))
+	}
+	gauge(c.conns, float64(st.Connections))
+	gauge(c.octets, float64(st.HeldOctets))
+}
+
+// printable makes a label of a name that may hold any octets.
+func printable(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	return strconv.QuoteToASCII(name)
+}
