@@ -1,0 +1,123 @@
+package zsock
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// Network makes byte streams. A nil Network in [Config] means TCP, by the scheme
+// tcp:// of the endpoint; memsock.Net is one that lives in memory.
+type Network interface {
+	Listen(endpoint string) (net.Listener, error)
+	Dial(ctx context.Context, endpoint string) (net.Conn, error)
+}
+
+// SocketType is what this side announces in READY; it decides who may connect.
+type SocketType string
+
+// The socket types. REQ and REP are spoken to, never spoken as.
+const (
+	Router SocketType = "ROUTER" // talks to REQ, DEALER, ROUTER (RFC 28)
+	Dealer SocketType = "DEALER" // talks to ROUTER, REP, DEALER (RFC 28)
+	Pub    SocketType = "PUB"    // talks to SUB, XSUB (RFC 29)
+	XPub   SocketType = "XPUB"   // talks to SUB, XSUB (RFC 29)
+	Sub    SocketType = "SUB"    // talks to PUB, XPUB (RFC 29)
+	XSub   SocketType = "XSUB"   // talks to PUB, XPUB (RFC 29)
+	req    SocketType = "REQ"
+	rep    SocketType = "REP"
+)
+
+// talksTo is the allow-list of RFC 28 and 29: own type to the peers' types.
+var talksTo = map[SocketType][]SocketType{
+	Router: {req, Dealer, Router},
+	Dealer: {Router, rep, Dealer},
+	Pub:    {Sub, XSub},
+	XPub:   {Sub, XSub},
+	Sub:    {Pub, XPub},
+	XSub:   {Pub, XPub},
+}
+
+// publishes tells the types whose peers send subscriptions.
+func (t SocketType) publishes() bool { return t == Pub || t == XPub }
+
+// Handler is told what happens on connections. Its methods run in the
+// connection's own reader goroutine, one after another per connection and in
+// parallel over connections; a handler that waits stops that connection only.
+type Handler interface {
+	// Opened comes once, before any message.
+	Opened(c *Conn)
+	// Message comes once per message. m, its frames and the bodies borrowed from it
+	// are valid until Message returns; [Body.Hold] keeps a body longer. Answers sent
+	// with b leave together when everything that was read is parsed.
+	//
+	// On Pub and XPub connections messages are subscriptions: one frame, octet 01
+	// (subscribe) or 00 (cancel) and the prefix, whichever form the peer used.
+	Message(b *Batch, c *Conn, m *Msg)
+	// Closed comes once, after the last Message. err is never nil and says why.
+	Closed(c *Conn, err error)
+}
+
+// Config says how sockets behave. The zero value of every field but Type means
+// the default in its comment.
+type Config struct {
+	Type     SocketType
+	Identity []byte // announced to the peer; at most 255 octets, not beginning with 00; may be empty
+
+	MaxMessage        int64 // payload octets per message, both ways: 64 MiB
+	MaxFrames         int   // frames per message, both ways: 1,024
+	HighWaterBytes    int   // octets queued per peer: 8 MiB; an empty queue takes one message of any permitted size
+	HighWaterMessages int   // messages queued per peer: 10,000
+
+	MaxConns      int // open connections per listener: 16,384; over it the newest is closed
+	MaxHandshakes int // unfinished handshakes per listener: 1,024; over it the oldest is closed
+
+	HandshakeTimeout time.Duration // from accept or connect to READY: 2 s
+	ProgressTimeout  time.Duration // for a message that was begun, beside 1 s per 64 KiB received: 30 s
+	WriteTimeout     time.Duration // without the peer taking a single octet: 30 s
+
+	Network Network      // nil: TCP
+	Logger  hclog.Logger // nil: silent
+
+	// mechanism makes the security of one connection; nil means NULL. It is the
+	// seam where CURVE plugs in.
+	mechanism func(own SocketType, server bool) mechanism
+}
+
+// withDefaults checks c and fills in what is zero.
+func (c Config) withDefaults() (Config, error) {
+	if _, ok := talksTo[c.Type]; !ok {
+		return c, fmt.Errorf("zsock: config: unknown socket type %q: use ROUTER, DEALER, PUB, SUB, XPUB or XSUB", string(c.Type))
+	}
+	if len(c.Identity) > maxIdentity || len(c.Identity) > 0 && c.Identity[0] == 0 {
+		return c, fmt.Errorf("zsock: config: identity of %d octets: at most %d, the first not 00: %w", len(c.Identity), maxIdentity, ErrIdentity)
+	}
+	orDefault(&c.MaxMessage, 64<<20)
+	orDefault(&c.MaxFrames, 1024)
+	orDefault(&c.HighWaterBytes, 8<<20)
+	orDefault(&c.HighWaterMessages, 10_000)
+	orDefault(&c.MaxConns, 16_384)
+	orDefault(&c.MaxHandshakes, 1024)
+	orDefault(&c.HandshakeTimeout, 2*time.Second)
+	orDefault(&c.ProgressTimeout, 30*time.Second)
+	orDefault(&c.WriteTimeout, 30*time.Second)
+	if c.Network == nil {
+		c.Network = tcp{}
+	}
+	if c.Logger == nil {
+		c.Logger = hclog.NewNullLogger()
+	}
+	if c.mechanism == nil {
+		c.mechanism = newNull
+	}
+	return c, nil
+}
+
+func orDefault[T int | int64 | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}

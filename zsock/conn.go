@@ -1,0 +1,226 @@
+package zsock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// lastID makes [Peer.ID].
+var lastID atomic.Uint64
+
+// longAgo is a deadline that wakes whoever waits on a connection.
+var longAgo = time.Unix(1, 0)
+
+// lingerTime is how long a connection that has said its last waits for the peer to
+// end it: closing with unread octets would make the kernel take back what the peer
+// has not read yet.
+const lingerTime = time.Second
+
+// Conn is one connection to one peer. Its methods may be called by any goroutine.
+//
+// A life: [Dial] or the [Listener] shakes hands; Run reads until the end and tells
+// the [Handler]; Close and CloseAfterFlush, or the peer, end it.
+type Conn struct {
+	// User belongs to the handler. Set it in Opened, or before Run when dialled.
+	User any
+
+	nc     net.Conn
+	cfg    *Config
+	h      Handler
+	peer   Peer
+	sealer sealer
+	tally  *tally
+	in     input // reader goroutine only
+
+	raw     syscall.RawConn // one of raw and try, or neither
+	try     tryWriter
+	rawFunc func(fd uintptr) bool
+	rawN    int   // of the current writer
+	rawErr  error // of the current writer
+	rawWait bool  // of the current writer
+
+	closed  atomic.Bool // Close was called; written under mu
+	discard atomic.Bool // CloseAfterFlush was called: nothing is delivered any more
+	writers sync.WaitGroup
+
+	mu        sync.Mutex
+	running   bool
+	shut      bool  // nothing more is taken for sending
+	lingering bool  // output is over; input until EOF or lingerTime
+	reason    error // why the connection ends; the first one stays
+	timer     *time.Timer
+	pending   *chunk // encoded, not yet taken by a writer
+	pongs     []byte // PONG commands, ahead of pending
+	writing   bool   // somebody owns cur
+	cur       *chunk // being written, by its owner
+	messages  int    // in pending and cur
+	octets    int    // in pending and cur
+}
+
+// tryWriter is what connections that are not sockets may have: a write that never
+// waits, and takes nothing when it would have to.
+type tryWriter interface {
+	TryWrite(p []byte) (n int, err error)
+}
+
+func newConn(l *link, cfg *Config, h Handler, t *tally) *Conn {
+	c := &Conn{nc: l.nc, cfg: cfg, h: h, peer: l.peer, sealer: l.sealer, tally: t}
+	c.peer.ID = lastID.Add(1)
+	c.in.init(cfg, l.sealer, l.rest)
+	switch nc := l.nc.(type) {
+	case tryWriter:
+		c.try = nc
+	case syscall.Conn:
+		if raw, err := nc.SyscallConn(); err == nil {
+			c.raw, c.rawFunc = raw, c.writeRaw
+		}
+	}
+	return c
+}
+
+// Dial connects to endpoint and shakes hands. Nothing is delivered until Run. ctx
+// bounds connecting and the handshake, which also ends after cfg.HandshakeTimeout.
+// A connection that is never run must be closed.
+func Dial(ctx context.Context, endpoint string, cfg Config, h Handler) (*Conn, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := cfg.Network.Dial(ctx, endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("zsock: dial %s: %w", endpoint, err)
+	}
+	l, err := shake(ctx, nc, &cfg, false)
+	if err != nil {
+		return nil, fmt.Errorf("zsock: dial %s: %w", endpoint, err)
+	}
+	return newConn(l, &cfg, h, new(tally)), nil
+}
+
+// Peer is who is at the other end.
+func (c *Conn) Peer() Peer { return c.peer }
+
+// Queued is what waits to be written: messages and octets in wire form.
+func (c *Conn) Queued() (messages, octets int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.messages, c.octets
+}
+
+// Run reads until the connection ends or ctx does, calls the handler, and returns
+// why it ended, never nil. It is for dialled connections, once each: a [Listener]
+// runs those it accepts.
+func (c *Conn) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { c.Close(fmt.Errorf("%w: %w", ErrClosed, context.Cause(ctx))) })
+	defer stop()
+	return c.run()
+}
+
+func (c *Conn) run() error {
+	c.mu.Lock()
+	if c.running {
+		c.mu.Unlock()
+		return errors.New("zsock: run: connection was already run: dial a new one")
+	}
+	c.running = true
+	c.mu.Unlock()
+
+	c.h.Opened(c)
+	c.Close(c.read())
+	c.writers.Wait()
+	_ = c.nc.Close()
+	c.in.free()
+
+	c.mu.Lock()
+	why := c.reason
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.mu.Unlock()
+	c.tally.count(why)
+	c.h.Closed(c, why)
+	return why
+}
+
+// Close ends the connection for the reason err (nil means [ErrClosed]) and drops
+// what is queued. It returns at once; the reader goroutine ends and calls
+// Handler.Closed. The first reason stays. It may be called under any lock, also
+// from within the handler.
+func (c *Conn) Close(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closeLocked(err)
+}
+
+func (c *Conn) closeLocked(err error) {
+	if c.closed.Load() {
+		return
+	}
+	c.closed.Store(true)
+	c.shut = true
+	c.because(err)
+	c.dropPending()
+	if !c.running {
+		_ = c.nc.Close() // no reader will do it
+		return
+	}
+	// The reader closes: closing here would wait for whoever is inside a read or write.
+	_ = c.nc.SetDeadline(longAgo)
+}
+
+// because notes why the connection ends, once.
+func (c *Conn) because(err error) {
+	if err == nil {
+		err = ErrClosed
+	}
+	if c.reason == nil {
+		c.reason = err
+	}
+}
+
+// CloseAfterFlush ends the connection when what is queued is written, or after
+// WriteTimeout. From now on Send refuses, and what the peer still sends is read
+// and thrown away. Otherwise it is like Close.
+func (c *Conn) CloseAfterFlush(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shut {
+		return
+	}
+	c.shut = true
+	c.discard.Store(true)
+	c.because(err)
+	if !c.writing && !c.load() {
+		c.linger()
+		return
+	}
+	c.timer = time.AfterFunc(c.cfg.WriteTimeout, func() { c.Close(nil) })
+	if !c.writing {
+		c.writing = true
+		c.writers.Add(1)
+		go c.drain()
+	}
+}
+
+// linger says to the peer that nothing more comes, and leaves it lingerTime to say
+// the same. Called with mu held, when nobody writes.
+func (c *Conn) linger() {
+	if !c.running {
+		c.closeLocked(nil)
+		return
+	}
+	if c.lingering || c.closed.Load() {
+		return
+	}
+	c.lingering = true
+	if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		_ = w.CloseWrite()
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+}

@@ -1,0 +1,220 @@
+package zsock
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// maxTurns is how often one flush writes for others that go on sending, before it
+// leaves the rest to a goroutine.
+const maxTurns = 8
+
+// Batch collects the connections that were sent to since its last Flush. The zero
+// value is ready; it is for one goroutine at a time.
+type Batch struct {
+	dirty []*Conn
+}
+
+// mark adds c. It looks only at the latest entries: one that is there twice costs
+// a lock and nothing else.
+func (b *Batch) mark(c *Conn) {
+	const look = 16
+	if slices.Contains(b.dirty[max(0, len(b.dirty)-look):], c) {
+		return
+	}
+	b.dirty = append(b.dirty, c)
+}
+
+// Flush writes what was sent with b, and whatever else waits for the same peers.
+// It yields once, so that other readers can add to it: that is what turns many
+// messages into few system calls. It never blocks: what the kernel does not take is
+// finished by a goroutine that ends when it is done. Call it without locks.
+func (b *Batch) Flush() {
+	if len(b.dirty) == 0 {
+		return
+	}
+	runtime.Gosched()
+	for i, c := range b.dirty {
+		b.dirty[i] = nil
+		c.flush()
+	}
+	b.dirty = b.dirty[:0]
+	if cap(b.dirty) > 1024 {
+		b.dirty = nil
+	}
+}
+
+// load gives the next chunk to the writer, if there is one. Called with mu held by
+// whoever is, or becomes, the writer.
+func (c *Conn) load() bool {
+	if c.cur != nil {
+		return true
+	}
+	if c.pending == nil && len(c.pongs) == 0 {
+		return false
+	}
+	ch := c.chunk()
+	if len(c.pongs) > 0 {
+		ch.pongs = append(ch.pongs[:0], c.pongs...)
+		c.pongs = nil
+	}
+	c.pending = nil
+	ch.seal()
+	c.cur = ch
+	return true
+}
+
+// flush writes without blocking until nothing waits, unless somebody writes
+// already: then that one does it.
+func (c *Conn) flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for turn := 0; !c.writing && !c.closed.Load() && c.load(); turn++ {
+		c.writing = true
+		if turn < maxTurns {
+			c.mu.Unlock()
+			n, err := c.writeNow()
+			c.mu.Lock()
+			if c.settle(n, err) {
+				continue
+			}
+		}
+		if c.writing {
+			c.writers.Add(1)
+			go c.drain()
+		}
+		return
+	}
+}
+
+// settle accounts for one write. It reports whether the chunk is done and the
+// writer free to go; otherwise, if c.writing still holds, the rest must be drained.
+func (c *Conn) settle(n int, err error) bool {
+	c.cur.wrote(n)
+	c.octets -= n
+	if err != nil || c.closed.Load() {
+		c.retire()
+		c.writing = false
+		if err != nil && !c.closed.Load() {
+			c.failOutput(err)
+		}
+		return false
+	}
+	if c.cur.octets > 0 {
+		return false
+	}
+	c.retire()
+	c.writing = false
+	if c.shut && c.pending == nil && len(c.pongs) == 0 {
+		c.linger()
+	}
+	return true
+}
+
+// retire gives the current chunk back, written or not.
+func (c *Conn) retire() {
+	c.messages -= c.cur.messages
+	c.octets -= c.cur.octets
+	c.cur.free()
+	c.cur = nil
+}
+
+// failOutput ends a connection that cannot be written to. A peer that is gone may
+// have said something before: the reader takes that first.
+func (c *Conn) failOutput(err error) {
+	if isTimeout(err) {
+		c.closeLocked(fmt.Errorf("%w: nothing taken for %v", ErrWriteTimeout, c.cfg.WriteTimeout))
+		return
+	}
+	if isGone(err) {
+		err = fmt.Errorf("%w: write: %w", ErrPeerClosed, err)
+	}
+	c.shut = true
+	c.because(err)
+	c.dropPending()
+	c.linger()
+}
+
+// drain finishes what the kernel did not take at once. It is the writer until
+// nothing waits.
+func (c *Conn) drain() {
+	defer c.writers.Done()
+	for {
+		_ = c.nc.SetWriteDeadline(time.Now().Add(c.cfg.WriteTimeout))
+		var n int
+		var err error
+		if !c.closed.Load() { // looked at after the deadline was set: Close sets an earlier one
+			n, err = c.writeWait()
+		}
+		if c.drained(n, err) {
+			return
+		}
+	}
+}
+
+// drained settles a write of drain and reports whether drain is over.
+func (c *Conn) drained(n int, err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.settle(n, err) {
+		return !c.writing
+	}
+	if c.closed.Load() || !c.load() {
+		_ = c.nc.SetWriteDeadline(time.Time{})
+		return true
+	}
+	c.writing = true
+	return false
+}
+
+// writeNow writes what is taken without waiting.
+func (c *Conn) writeNow() (int, error) {
+	switch {
+	case c.raw != nil:
+		return c.rawWrite(false)
+	case c.try != nil:
+		total := 0
+		for _, p := range c.cur.segments {
+			n, err := c.try.TryWrite(p)
+			total += n
+			if err != nil || n < len(p) {
+				return total, err
+			}
+		}
+		return total, nil
+	default:
+		return 0, nil
+	}
+}
+
+// writeWait writes at least one octet, or fails; the write deadline bounds it.
+func (c *Conn) writeWait() (int, error) {
+	if c.raw != nil {
+		return c.rawWrite(true)
+	}
+	p := c.cur.segments[0]
+	return c.nc.Write(p[:min(len(p), maxBuffer)])
+}
+
+func (c *Conn) rawWrite(wait bool) (int, error) {
+	c.rawWait, c.rawN, c.rawErr = wait, 0, nil
+	if err := c.raw.Write(c.rawFunc); err != nil {
+		return c.rawN, err
+	}
+	return c.rawN, c.rawErr
+}
+
+// writeRaw is what rawFunc is bound to, once per connection, so that writing does
+// not allocate. False means: wait until the descriptor can be written.
+func (c *Conn) writeRaw(fd uintptr) bool {
+	n, err := writeSegments(int(fd), c.cur.segments)
+	if errors.Is(err, syscall.EAGAIN) {
+		return !c.rawWait
+	}
+	c.rawN, c.rawErr = max(n, 0), err
+	return true
+}

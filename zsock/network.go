@@ -1,0 +1,83 @@
+package zsock
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+)
+
+// keepAlive finds a peer that vanished without a word within 8 s on an idle link.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 3}
+
+// userTimeout is how long octets may stay unacknowledged before the kernel ends a
+// link; it finds a vanished peer faster than keepalive where something is sent.
+const userTimeout = 4 * time.Second
+
+// tcp is the Network for tcp://HOST:PORT endpoints.
+type tcp struct{}
+
+func (tcp) Listen(endpoint string) (net.Listener, error) {
+	address, err := tcpAddress(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	l, err := lc.Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (tcp) Dial(ctx context.Context, endpoint string) (net.Conn, error) {
+	address, err := tcpAddress(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	d := net.Dialer{KeepAliveConfig: keepAlive}
+	return d.DialContext(ctx, "tcp", address)
+}
+
+// tcpAddress cuts the scheme off. A host of * means every interface, as in libzmq.
+func tcpAddress(endpoint string) (string, error) {
+	address, ok := strings.CutPrefix(endpoint, "tcp://")
+	if !ok {
+		return "", fmt.Errorf("unsupported endpoint %q: use tcp://HOST:PORT", endpoint)
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", fmt.Errorf("endpoint %q: use tcp://HOST:PORT: %w", endpoint, err)
+	}
+	if host == "*" {
+		host = ""
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// realEndpoint is endpoint with the host and port that were really bound.
+func realEndpoint(endpoint string, bound net.Addr) string {
+	scheme, address, ok := strings.Cut(endpoint, "://")
+	if !ok || scheme != "tcp" {
+		return endpoint
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port != "0" {
+		return endpoint
+	}
+	_, port, err = net.SplitHostPort(bound.String())
+	if err != nil {
+		return endpoint
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// tune sets what every TCP link gets, accepted or dialled. Failures are left
+// alone: a link without an option is better than none.
+func tune(nc net.Conn) {
+	if t, ok := nc.(*net.TCPConn); ok {
+		_ = t.SetNoDelay(true)
+		setUserTimeout(t, userTimeout)
+	}
+}

@@ -1,0 +1,343 @@
+package zsock
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// idleTick is how often a waiting reader looks whether its buffer is too large.
+const idleTick = time.Second
+
+// input is the reading half of a connection. Only the reader goroutine uses it.
+//
+// The message being received begins either at buf[r] or, when it is large, at
+// big.b[0]: then it is collected there and buf is empty.
+type input struct {
+	scan  scanner
+	batch Batch
+	msg   Msg
+
+	buf    *slab
+	size   int  // usable octets of buf
+	r, w   int  // buf.b[r:w] is not yet parsed
+	filled bool // the last read filled the buffer: take a larger one
+
+	big  *slab
+	bigW int
+	hint int // size of the last large message
+
+	since   time.Time // when the cut message was begun
+	armed   bool      // a read deadline is set
+	reads   int       // reads so far
+	atArmed int       // reads when the deadline was set
+
+	sealer sealer
+	clear  clearText
+}
+
+func (in *input) init(cfg *Config, s sealer, rest []byte) {
+	in.scan.maxMessage, in.scan.maxFrames = cfg.MaxMessage, cfg.MaxFrames
+	in.sealer = s
+	if s != nil {
+		in.scan.single = true
+		in.scan.maxMessage += int64(s.overhead())
+		in.clear.maxMessage, in.clear.maxFrames = cfg.MaxMessage, cfg.MaxFrames
+	}
+	in.resize(max(minBuffer, len(rest)))
+	in.w = copy(in.buf.b, rest)
+}
+
+// free gives the buffers back.
+func (in *input) free() {
+	in.buf.release()
+	in.buf = nil
+	if in.big != nil {
+		in.big.release()
+		in.big = nil
+	}
+	in.clear.free()
+}
+
+// resize moves what is not yet parsed to a buffer of at least n octets.
+func (in *input) resize(n int) {
+	next := newSlab(n)
+	if in.buf != nil {
+		in.w = copy(next.b, in.buf.b[in.r:in.w])
+		in.r = 0
+		in.buf.release()
+	}
+	in.buf, in.size = next, len(next.b)
+}
+
+// pending is the message being received, as far as it came.
+func (in *input) pending() []byte {
+	if in.big != nil {
+		return in.big.b[:in.bigW]
+	}
+	return in.buf.b[in.r:in.w]
+}
+
+// read is the reader: it parses everything it has, flushes what that caused to be
+// sent, and reads more. It returns why the connection ends.
+func (c *Conn) read() error {
+	in := &c.in
+	for {
+		err := c.parse()
+		in.batch.Flush()
+		if err != nil {
+			return err
+		}
+		if err := c.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// parse handles all whole messages and commands in the buffer.
+func (c *Conn) parse() error {
+	in := &c.in
+	for {
+		if c.closed.Load() {
+			return ErrClosed // the reason is noted already
+		}
+		p := in.pending()
+		if len(p) == 0 {
+			return nil
+		}
+		found, err := in.scan.scan(p)
+		if err != nil {
+			return err
+		}
+		switch found {
+		case cut:
+			in.cut()
+			return nil
+		case command:
+			f := in.scan.cmd
+			if err := c.command(p[f.payload:f.end]); err != nil {
+				return err
+			}
+			in.remove(f)
+		case whole:
+			if err := c.whole(p[:in.scan.pos]); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// whole hands the message in wire on and makes room for the next one.
+func (c *Conn) whole(wire []byte) error {
+	in := &c.in
+	s := in.big
+	rest := in.pending()[len(wire):]
+	spans, size := in.scan.spans, in.scan.size
+	if s != nil {
+		// What was read behind a large message is short, and goes back to the buffer.
+		in.big, in.hint = nil, min(len(wire)+overread, maxHint)
+		in.r, in.w = 0, copy(in.buf.b, rest)
+		defer s.release()
+	} else {
+		in.r += len(wire)
+	}
+	in.since = time.Time{}
+	var err error
+	if in.sealer != nil {
+		err = c.open(wire[spans[0].payload:])
+	} else {
+		c.deliver(wire, s, spans, size)
+	}
+	in.scan.reset()
+	return err
+}
+
+// deliver calls the handler with one message.
+func (c *Conn) deliver(wire []byte, s *slab, spans []span, size int64) {
+	if c.discard.Load() {
+		return
+	}
+	m := &c.in.msg
+	m.set(wire, s, spans, size)
+	if c.cfg.Type.publishes() && !isSubscription(m.frames) {
+		c.tally.ignored.Add(1)
+	} else {
+		c.h.Message(&c.in.batch, c, m)
+	}
+	m.clear()
+}
+
+// remove takes a handled command out of the message being received: a peer's timer
+// may put one between two frames of a message.
+func (in *input) remove(f span) {
+	if in.big == nil && f.start == 0 {
+		in.r += f.end
+		in.since = time.Time{}
+		return
+	}
+	p := in.pending()
+	n := copy(p[f.start:], p[f.end:])
+	if in.big != nil {
+		in.bigW = f.start + n
+	} else {
+		in.w = in.r + f.start + n
+	}
+}
+
+// cut moves the message that is cut to a buffer of its own if it is a large one.
+func (in *input) cut() {
+	if in.big != nil || !in.scan.big && in.scan.need <= maxBuffer {
+		return
+	}
+	p := in.pending()
+	// The first buffer is small whatever is announced, unless this peer has already
+	// sent a message as large.
+	in.big = newSlab(max(len(p)+overread, min(in.scan.need+overread, max(firstBig, in.hint))))
+	in.bigW = copy(in.big.b, p)
+	in.r, in.w, in.filled = 0, 0, false
+	if in.size < overread {
+		in.resize(overread) // what is read behind the message must fit
+	}
+}
+
+// fill reads once, into the large message or into the buffer.
+func (c *Conn) fill() error {
+	in := &c.in
+	for {
+		if err := c.arm(); err != nil {
+			return err
+		}
+		n, err := c.nc.Read(in.room())
+		if n > 0 {
+			in.took(n)
+			return nil
+		}
+		if err == nil {
+			continue
+		}
+		if !isTimeout(err) {
+			return readError(err)
+		}
+		if err := c.late(); err != nil {
+			return err
+		}
+	}
+}
+
+// room is where the next read goes. It grows the buffers with the octets that
+// came, never with those that were announced.
+func (in *input) room() []byte {
+	if in.big != nil {
+		want := in.scan.need + min(overread, in.size)
+		if in.bigW == len(in.big.b) {
+			in.growBig(want)
+		}
+		return in.big.b[in.bigW:min(len(in.big.b), want)]
+	}
+	if in.filled && in.size < maxBuffer {
+		in.resize(4 * in.size)
+	}
+	in.filled = false
+	if in.r > 0 {
+		in.w = copy(in.buf.b, in.buf.b[in.r:in.w])
+		in.r = 0
+	}
+	if in.w == in.size {
+		in.resize(4 * in.size)
+	}
+	return in.buf.b[in.w:in.size]
+}
+
+// growBig takes a larger buffer for the message: four times what came, or all of
+// it if that is less.
+func (in *input) growBig(want int) {
+	next := newSlab(max(in.bigW+1, min(4*in.bigW, want)))
+	copy(next.b, in.big.b[:in.bigW])
+	in.big.release()
+	in.big = next
+}
+
+// took notes that n octets came into room.
+func (in *input) took(n int) {
+	in.reads++
+	if in.big != nil {
+		in.bigW += n
+		return
+	}
+	in.w += n
+	in.filled = in.w == in.size
+}
+
+// arm sets a read deadline where one is needed: for a message that is cut, and to
+// shrink a buffer that is too large for an idle connection. A deadline that is set
+// stays: late looks at what it means when it passes, so that a busy connection
+// sets one a second at most.
+func (c *Conn) arm() error {
+	in := &c.in
+	cut := len(in.pending()) > 0
+	if cut && in.since.IsZero() {
+		in.since = time.Now()
+	}
+	if in.armed || !cut && in.size <= minBuffer {
+		return nil
+	}
+	wait := idleTick
+	if cut {
+		wait = c.patience()
+	}
+	in.armed, in.atArmed = true, in.reads
+	return c.setReadDeadline(time.Now().Add(wait))
+}
+
+// patience is how long the message that is cut may still take. Octets buy time:
+// a slow link may bring a large message, and an octet now and then does not hold a
+// connection.
+func (c *Conn) patience() time.Duration {
+	bought := time.Duration(len(c.in.pending())) * time.Second / minRate
+	return c.cfg.ProgressTimeout + bought - time.Since(c.in.since)
+}
+
+// setReadDeadline does not overrule the deadlines of Close and linger.
+func (c *Conn) setReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed.Load() {
+		return ErrClosed
+	}
+	if !c.lingering {
+		_ = c.nc.SetReadDeadline(t)
+	}
+	return nil
+}
+
+// late handles a read deadline that passed. Nil means: read on.
+func (c *Conn) late() error {
+	in := &c.in
+	c.mu.Lock()
+	over := c.lingering
+	c.mu.Unlock()
+	if over {
+		return ErrClosed
+	}
+	in.armed = false
+	if have := len(in.pending()); have > 0 {
+		if !in.since.IsZero() && c.patience() <= 0 {
+			return fmt.Errorf("%w: %d octets in %v", ErrProgress, have, time.Since(in.since).Round(time.Second))
+		}
+	} else if in.size > minBuffer && in.reads == in.atArmed {
+		in.resize(minBuffer)
+		in.filled = false
+	}
+	return c.setReadDeadline(time.Time{})
+}
+
+// readError gives a failed read its reason.
+func readError(err error) error {
+	if err == io.EOF {
+		return ErrPeerClosed
+	}
+	if isGone(err) {
+		return fmt.Errorf("%w: read: %w", ErrPeerClosed, err)
+	}
+	return fmt.Errorf("zsock: read: %w", err)
+}

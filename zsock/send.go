@@ -1,0 +1,200 @@
+package zsock
+
+import "sync"
+
+// chunk is a piece of a connection's output: small octets in buf, with large
+// bodies between them by reference. Chunks are pooled, so that a connection with
+// nothing to send owns none.
+type chunk struct {
+	buf      []byte
+	bodies   []large
+	pongs    []byte
+	segments [][]byte // what is left to write, once a writer took the chunk
+	messages int
+	octets   int // what is left to write
+}
+
+// large is a body that is written from where it lies, before buf[at:].
+type large struct {
+	at   int
+	wire []byte
+	slab *slab
+}
+
+var chunkPool = sync.Pool{New: func() any { return new(chunk) }}
+
+// free releases the bodies and gives the chunk back.
+func (ch *chunk) free() {
+	for i := range ch.bodies {
+		ch.bodies[i].slab.release()
+	}
+	clear(ch.bodies)
+	clear(ch.segments)
+	ch.buf, ch.bodies, ch.pongs, ch.segments = ch.buf[:0], ch.bodies[:0], ch.pongs[:0], ch.segments[:0]
+	if cap(ch.buf) > maxBuffer {
+		ch.buf = nil
+	}
+	ch.messages, ch.octets = 0, 0
+	chunkPool.Put(ch)
+}
+
+// seal lays the segments out for writing; nothing is added afterwards.
+func (ch *chunk) seal() {
+	add := func(p []byte) {
+		if len(p) > 0 {
+			ch.segments = append(ch.segments, p)
+			ch.octets += len(p)
+		}
+	}
+	add(ch.pongs)
+	from := 0
+	for _, b := range ch.bodies {
+		add(ch.buf[from:b.at])
+		add(b.wire)
+		from = b.at
+	}
+	add(ch.buf[from:])
+}
+
+// wrote takes n written octets off.
+func (ch *chunk) wrote(n int) {
+	ch.octets -= n
+	done := 0
+	for n > 0 {
+		first := ch.segments[done]
+		if n < len(first) {
+			ch.segments[done] = first[n:]
+			break
+		}
+		n -= len(first)
+		done++
+	}
+	if done > 0 {
+		ch.segments = append(ch.segments[:0], ch.segments[done:]...)
+	}
+}
+
+// Send queues one message: the frames of head, then those of body. It never
+// blocks and does no I/O: head is copied, and so is body, or it is retained if it
+// is large; the caller still owns what it owned. The message leaves when b is
+// flushed. A message is taken whole or not at all.
+//
+// Errors: [ErrHighWater] if the peer's queue is full (an empty queue takes any
+// permitted message), [ErrTooBig] and [ErrTooManyFrames] beyond the limits, and
+// [ErrClosed].
+//
+// On Sub and XSub connections a single frame 01|prefix subscribes, 00|prefix
+// cancels.
+func (c *Conn) Send(b *Batch, head [][]byte, body Body) error {
+	size, octets := body.size, len(body.wire)
+	for _, f := range head {
+		size += len(f)
+		octets += headerSize(len(f)) + len(f)
+	}
+	frames := len(head) + int(body.frames)
+	if int64(size) > c.cfg.MaxMessage {
+		return ErrTooBig
+	}
+	if frames == 0 || frames > c.cfg.MaxFrames {
+		return ErrTooManyFrames
+	}
+	if c.sealer != nil {
+		octets += frames * (c.sealer.overhead() + maxHeader)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shut {
+		return ErrClosed
+	}
+	if c.messages > 0 && (c.messages >= c.cfg.HighWaterMessages || c.octets+octets > c.cfg.HighWaterBytes) {
+		return ErrHighWater
+	}
+	if c.sealer != nil {
+		if err := c.sealMessage(head, body); err != nil {
+			return err
+		}
+	} else {
+		c.octets += octets
+		c.encode(head, body)
+	}
+	c.messages++
+	c.pending.messages++
+	b.mark(c)
+	return nil
+}
+
+// chunk is the chunk that takes what is sent now.
+func (c *Conn) chunk() *chunk {
+	if c.pending == nil {
+		c.pending = chunkPool.Get().(*chunk)
+	}
+	return c.pending
+}
+
+// encode appends a message in the clear.
+func (c *Conn) encode(head [][]byte, body Body) {
+	ch := c.chunk()
+	last := len(head) - 1
+	if body.frames > 0 {
+		last = -1
+	}
+	for i, f := range head {
+		flags := byte(flagMore)
+		if i == last {
+			flags = 0
+		}
+		ch.buf = appendFrame(ch.buf, flags, f)
+	}
+	if body.slab != nil && len(body.wire) >= bigFrame {
+		body.slab.retain()
+		ch.bodies = append(ch.bodies, large{at: len(ch.buf), wire: body.wire, slab: body.slab})
+		return
+	}
+	ch.buf = append(ch.buf, body.wire...)
+}
+
+// sealMessage appends a message frame by frame through the sealer. A sealer that
+// fails half-way leaves a broken message behind: the connection ends.
+func (c *Conn) sealMessage(head [][]byte, body Body) error {
+	ch := c.chunk()
+	before := len(ch.buf)
+	left := len(head) + int(body.frames)
+	put := func(payload []byte) error {
+		left--
+		flags := byte(flagMore)
+		if left == 0 {
+			flags = 0
+		}
+		return c.sealFrame(ch, flags, payload)
+	}
+	for _, f := range head {
+		if err := put(f); err != nil {
+			c.closeLocked(err)
+			return err
+		}
+	}
+	for rest := body.wire; len(rest) > 0; {
+		var payload []byte
+		payload, rest = nextFrame(rest)
+		if err := put(payload); err != nil {
+			c.closeLocked(err)
+			return err
+		}
+	}
+	c.octets += len(ch.buf) - before
+	return nil
+}
+
+// dropPending forgets what no writer took yet.
+func (c *Conn) dropPending() {
+	if c.pending != nil {
+		c.messages -= c.pending.messages
+		c.pending.free()
+		c.pending = nil
+	}
+	c.pongs = nil
+	c.octets = 0
+	if c.cur != nil {
+		c.octets = c.cur.octets
+	}
+}
