@@ -13,6 +13,7 @@ export class Card {
   /** @type {import('../vendor/uPlot.esm.js').default | null} */
   #chart = null;
   #shown = '';
+  #window = '';
 
   /** @param {Series} series */
   constructor(series) {
@@ -45,16 +46,17 @@ export class Card {
     const points = this.series.history(window).points.slice(-sparkPoints);
     this.#write(points);
     const data = columns(points, window);
+    this.#window = window;
     if (this.#chart) this.#chart.setData(data.slice(0, 2));
-    else if (this.spark.clientWidth > 0) this.#chart = sparkline(this.spark, data);
+    else if (this.spark.clientWidth > 0) this.#chart = sparkline(this.spark, data, () => this.#window);
   }
 
   /** @param {import('./model.js').Point[]} points */
   #write(points) {
     const value = number(this.series.value);
     const full = points.filter((p) => p.count > 0);
-    const low = number(full.reduce((a, p) => Math.min(a, p.min), Infinity));
-    const high = number(full.reduce((a, p) => Math.max(a, p.max), -Infinity));
+    const low = number(full.reduce((a, p) => Math.min(a, p.min), Infinity), 3);
+    const high = number(full.reduce((a, p) => Math.max(a, p.max), -Infinity), 3);
     const shown = `${value} ${low} ${high}`;
     if (shown === this.#shown) return;
     this.#shown = shown;

@@ -33,15 +33,35 @@ export function columns(points, window) {
   return [x, mean, max, min];
 }
 
+/** @type {WeakMap<Element, string>} Asking for a style costs a layout, so once per theme. */
+let colours = new WeakMap();
+
+/** The theme has changed. */
+export const forgetColours = () => { colours = new WeakMap(); };
+
 /**
  * Colours come from CSS: the text colour of the element a chart is in.
  * @param {HTMLElement} element
  * @param {number} opacity
  */
 function colour(element, opacity) {
-  const [r, g, b] = getComputedStyle(element).color.match(/[\d.]+/g) ?? [0, 0, 0];
-  return `rgba(${r}, ${g}, ${b}, ${opacity})`;
+  let rgb = colours.get(element);
+  if (!rgb) {
+    rgb = (getComputedStyle(element).color.match(/[\d.]+/g) ?? ['0', '0', '0']).slice(0, 3).join(', ');
+    colours.set(element, rgb);
+  }
+  return `rgba(${rgb}, ${opacity})`;
 }
+
+/** A single point is in the middle of a few windows.
+ * @param {string} window
+ * @returns {(u: uPlot, min: number, max: number) => [number, number]}
+ */
+const xRange = (window) => (u, min, max) => {
+  if (u.data[0].length !== 1) return [min, max];
+  const room = 3 * (windows.get(window) ?? 60);
+  return [Number(u.data[0][0]) - room, Number(u.data[0][0]) + room];
+};
 
 /** Room above and below, and for a flat line, too.
  * @param {uPlot} _
@@ -71,8 +91,9 @@ function fade(element, top) {
 /**
  * @param {HTMLElement} element its text colour is the colour of the line
  * @param {(number | null)[][]} data as columns() makes it
+ * @param {() => string} window
  */
-export function sparkline(element, data) {
+export function sparkline(element, data, window) {
   const hidden = { show: false };
   return new uPlot({
     width: element.clientWidth,
@@ -81,8 +102,9 @@ export function sparkline(element, data) {
     legend: hidden,
     cursor: hidden,
     axes: [hidden, hidden],
-    scales: { y: { range: yRange } },
+    scales: { x: { range: (u, min, max) => xRange(window())(u, min, max) }, y: { range: yRange } },
     series: [{}, {
+      fillTo,
       stroke: () => colour(element, 1),
       fill: fade(element, 0.22),
       width: 1.5,
@@ -90,6 +112,11 @@ export function sparkline(element, data) {
     }],
   }, data.slice(0, 2), element);
 }
+
+/** The shade reaches down to the edge, also below zero.
+ * @param {uPlot} u
+ */
+const fillTo = (u) => u.scales.y.min ?? 0;
 
 /** A line needs two points: fewer are drawn as dots.
  * @param {uPlot} u
@@ -108,7 +135,7 @@ function fewPoints(u, column) {
 export function largeChart(element, data, window, on) {
   const utc = window === 'day';
   const around = element.parentElement ?? element; // has the colour of text, not of the line
-  const text = () => colour(around, 1);
+  const text = () => colour(around, 0.72);
   const grid = () => colour(around, 0.16);
   const font = '12px system-ui, sans-serif';
   const line = { stroke: grid, width: 1 };
@@ -116,20 +143,20 @@ export function largeChart(element, data, window, on) {
   return new uPlot({
     width: element.clientWidth,
     height: element.clientHeight,
-    padding: [10, 8, 0, 0],
+    padding: [10, 20, 0, 0],
     legend: { show: false },
     tzDate: (seconds) => (utc ? uPlot.tzDate(new Date(seconds * 1000), 'Etc/UTC') : new Date(seconds * 1000)),
     cursor: { y: false, points: { size: 8 }, drag: { x: true, y: false, dist: 8 } },
-    scales: { y: { range: yRange } },
+    scales: { x: { range: xRange(window) }, y: { range: yRange } },
     axes: [
       { stroke: text, font, grid: { show: false }, ticks: { ...line, size: 5 }, space: 72,
         values: (_, splits, __, ___, step) => splits.map((s) => tick(s, step, utc)) },
       { stroke: text, font, grid: line, ticks: { show: false }, size: axisWidth, gap: 8, space: 44,
-        values: (_, splits) => splits.map(number) },
+        values: (_, splits) => splits.map((s) => number(s)) },
     ],
     series: [
       {},
-      { stroke: () => colour(element, 1), fill: fade(element, 0.1), width: 2,
+      { stroke: () => colour(element, 1), fill: fade(element, 0.1), fillTo, width: 2,
         points: { show: fewPoints, size: 7, fill: () => colour(element, 1), width: 0 } },
       edge, edge,
     ],

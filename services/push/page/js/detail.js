@@ -86,7 +86,6 @@ export class Detail {
     this.#recent(points);
     if (this.#chart) {
       this.#chart.setData(this.#data, !this.#zoomed);
-      if (this.#zoomed) this.#chart.redraw();
     } else if (points.length > 0) {
       this.#chart = largeChart(this.#box, this.#data, this.window, {
         cursor: (index) => this.#readout(index),
@@ -139,7 +138,7 @@ export class Detail {
     if (!(/** @type {HTMLDetailsElement} */ (body.closest('details'))).open) return;
     body.replaceChildren(...points.slice(-recentRows).reverse().map((p) => {
       const row = document.createElement('tr');
-      const cells = [start(p.start, this.window), count(p.count), ...[p.min, p.mean, p.max, p.last].map(number)];
+      const cells = [start(p.start, this.window), count(p.count), ...[p.min, p.mean, p.max, p.last].map((n) => number(n))];
       row.append(...cells.map((text, i) => {
         const cell = document.createElement(i === 0 ? 'th' : 'td');
         if (i === 0) cell.scope = 'row';
@@ -153,8 +152,12 @@ export class Detail {
   /** @param {number | null} index of a column */
   #readout(index) {
     const [x, mean, max, min] = this.#data;
-    const text = index === null || x?.[index] === undefined || mean[index] === null ? ''
-      : `${start(Number(x[index]), this.window)}   mean ${number(mean[index])}   min ${number(min[index])}   max ${number(max[index])}`;
+    const points = this.series?.history(this.window).points ?? [];
+    let text = points.length > 0 ? `${count(points.length)} ${points.length === 1 ? 'window' : 'windows'} since ${start(points[0].start, this.window)}` : '';
+    if (index !== null && x?.[index] !== undefined && mean[index] !== null) {
+      text = [start(Number(x[index]), this.window), `mean ${number(mean[index])}`,
+        `min ${number(min[index])}`, `max ${number(max[index])}`].join('   ');
+    }
     byId('readout').textContent = text;
   }
 

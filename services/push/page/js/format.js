@@ -2,20 +2,21 @@
 
 const thinSpace = '\u202f';
 const suffixes = ['', 'k', 'M', 'G', 'T', 'P', 'E'];
-const plain = new Intl.NumberFormat('en', { maximumSignificantDigits: 4 });
+const plain = [1, 2, 3, 4].map((digits) => new Intl.NumberFormat('en', { maximumSignificantDigits: digits }));
 const short = new Intl.NumberFormat('en', { maximumSignificantDigits: 3, minimumSignificantDigits: 3 });
 const whole = new Intl.NumberFormat('en');
 
 /**
- * At most four digits that matter: 0.0427, 3.142, 9,120, 45.6 k, 16.8 G.
+ * Few digits that matter: 0.0427, 3.142, 9,120, 45.6 k, 16.8 G.
  * @param {number | null | undefined} n
+ * @param {number} digits at most, 1 to 4; whole numbers below 10,000 keep all of theirs
  */
-export function number(n) {
+export function number(n, digits = 4) {
   if (n === null || n === undefined || !Number.isFinite(n)) return '–';
   const size = Math.abs(n);
   if (size === 0) return '0';
   if (size < 1e-3) return minus(n.toExponential(2).replace('e-', 'e−'));
-  if (size < 9999.5) return minus(plain.format(n));
+  if (size < 9999.5) return minus(plain[(size < 999.5 ? digits : 4) - 1].format(n));
   let power = Math.min(Math.floor(Math.log10(size) / 3), suffixes.length - 1);
   if (size / 1000 ** power >= 999.5 && power < suffixes.length - 1) power++;
   if (size / 1000 ** power >= 1000) return minus(n.toExponential(2));

@@ -1,5 +1,6 @@
 // Wires the page: websocket -> model -> one redraw per frame of what changed.
 
+import { forgetColours } from './chart.js';
 import { Detail } from './detail.js';
 import { HistoryReader } from './history.js';
 import { Model, maxSeries } from './model.js';
@@ -119,6 +120,7 @@ addEventListener('keydown', (event) => {
 });
 
 setUpTheme(/** @type {HTMLButtonElement} */ (byId('theme')), () => {
+  forgetColours();
   overview.repaint();
   detail.repaint();
 });

@@ -80,8 +80,9 @@ export class Overview {
     /** @type {Map<string, Series[]>} */
     const byGroup = new Map();
     for (const series of model.sorted()) {
-      const group = byGroup.get(series.group) ?? [];
-      byGroup.set(series.group, group.concat(series));
+      const group = byGroup.get(series.group);
+      if (group) group.push(series);
+      else byGroup.set(series.group, [series]);
     }
     let before = null;
     for (const [name, list] of byGroup) {
