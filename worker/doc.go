@@ -1,0 +1,11 @@
+// Package worker offers a service to the mesh: a Worker keeps a session with each
+// of its brokers and runs a Handler for every request they dispatch to it.
+//
+// The one invariant: each request taken from a broker is answered with exactly one
+// final on the connection it came by, or dropped and counted because that
+// connection is gone or the drain timed out. All state of a session is guarded by
+// session.mu.
+//
+// Start at New and Run (worker.go), then session.go for a session's life, inbound.go
+// for what a broker says, request.go and serve.go for a request's.
+package worker

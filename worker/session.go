@@ -1,0 +1,330 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+// Timing of a session (docs/PROTOCOL.md).
+const (
+	defaultHeartbeat = time.Second // until WELCOME says better
+	liveness         = 3           // silent intervals until the broker counts as gone
+	dialTimeout      = 5 * time.Second
+	// stopGrace is how long handlers may take to notice that their context has ended
+	// when the worker must leave.
+	stopGrace = time.Second
+)
+
+var (
+	errSilent = errors.New("broker is silent")
+	errBye    = errors.New("broker said goodbye")
+	errLeft   = errors.New("left the broker")
+)
+
+// session is the relation to one broker, over all its connections. Concurrency is
+// counted here: handlers that outlive a connection still occupy their place.
+type session struct {
+	w         *Worker
+	endpoint  string
+	base      context.Context // of the handlers' contexts
+	executors sync.WaitGroup
+	work      chan *Request // to an idle executor
+	over      chan struct{} // closed when executors should end
+	room      chan struct{} // capacity 1: a handler has ended
+
+	mu sync.Mutex // guards the following, and the links' and requests' guarded fields
+	// held counts requests that have arrived or run, those of lost links included.
+	held int
+	// current is the connection in use, or nil.
+	current *link
+	refused bool
+	// command, head and frames are scratch space of encode.
+	command mdp.Command
+	head    [mdp.MaxHead]byte
+	frames  [2][]byte
+}
+
+// link is one connection of a session. It is the zsock.Handler of it.
+type link struct {
+	s     *session
+	conn  *zsock.Conn
+	heard atomic.Bool   // something has come since the last beat
+	wake  chan struct{} // capacity 1: look at the link again
+
+	cmd mdp.Command // of the reader
+
+	// session.mu guards the following.
+	requests  map[uint64]*Request // by token: arrived or running
+	arrived   []*Request          // not started, in order
+	credit    int                 // what the broker was told last
+	heartbeat time.Duration
+	spoke     bool // something was sent since the last beat
+	misses    int
+	welcomed  bool
+	leaving   bool // we or the broker said DRAIN: nothing new is taken
+	down      bool // no answer can be sent any more
+	refused   error
+}
+
+func newSession(w *Worker, endpoint string, base context.Context) *session {
+	return &session{
+		w: w, endpoint: endpoint, base: base,
+		work: make(chan *Request), over: make(chan struct{}), room: make(chan struct{}, 1),
+	}
+}
+
+// run keeps the session until ctx ends and its handlers have returned. It calls stop
+// if now all sessions are refused.
+func (s *session) run(ctx context.Context, stop context.CancelCauseFunc) error {
+	var backoff zsock.Backoff
+	for ctx.Err() == nil && s.awaitRoom(ctx) {
+		l, err := s.connect(ctx)
+		if l != nil && s.outcome(l) {
+			backoff.Reset()
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		s.w.log.Warn("session with broker ended", "endpoint", s.endpoint, "service", s.w.cfg.Service, "error", err)
+		if l != nil && s.setRefused(l.refusal()) {
+			stop(&refusal{s.endpoint, l.refusal()})
+		}
+		_ = sleep(ctx, backoff.Next())
+	}
+	return s.finish()
+}
+
+// awaitRoom waits until there is room for a request: handlers that ran for a lost
+// connection may take their time.
+func (s *session) awaitRoom(ctx context.Context) bool {
+	for {
+		s.mu.Lock()
+		free := s.w.cfg.Concurrency - s.held
+		s.mu.Unlock()
+		if free > 0 {
+			return true
+		}
+		s.w.log.Warn("handlers of a lost connection still run, not reconnecting", "endpoint", s.endpoint, "service", s.w.cfg.Service)
+		select {
+		case <-s.room:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// connect makes one connection and serves it until it ends.
+func (s *session) connect(ctx context.Context) (*link, error) {
+	l := &link{s: s, wake: make(chan struct{}, 1), requests: make(map[uint64]*Request), heartbeat: defaultHeartbeat}
+	dial, cancel := context.WithTimeout(ctx, dialTimeout)
+	conn, err := zsock.Dial(dial, s.endpoint, zsock.Config{
+		Type: zsock.Dealer, Network: s.w.cfg.Network, Logger: s.w.cfg.Logger,
+	}, l)
+	cancel()
+	if err != nil {
+		return nil, err
+	}
+	l.conn = conn
+	ended := make(chan error, 1)
+	go func() { ended <- conn.Run(s.base) }()
+	l.hello()
+	err = l.serve(ctx, ended)
+	s.mu.Lock()
+	s.current = nil
+	s.mu.Unlock()
+	return l, err
+}
+
+// serve beats until the connection has ended. When ctx ends it drains.
+func (l *link) serve(ctx context.Context, ended <-chan error) error {
+	beats := time.NewTimer(l.interval())
+	defer beats.Stop()
+	var overtime <-chan time.Time
+	done := ctx.Done()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-l.wake:
+		case <-beats.C:
+			l.beat()
+		case <-done:
+			done = nil
+			l.drain()
+			t := time.NewTimer(max(l.s.w.cfg.DrainTimeout, 0))
+			defer t.Stop()
+			overtime = t.C
+		case <-overtime:
+			l.abandon()
+		}
+		l.leaveIfIdle()
+		beats.Reset(l.interval())
+	}
+}
+
+// hello offers the service. The session is ready when WELCOME comes.
+func (l *link) hello() {
+	s := l.s
+	var b zsock.Batch
+	s.mu.Lock()
+	s.current = l
+	l.credit = max(s.w.cfg.Concurrency-s.held, 1)
+	s.command = mdp.Command{Role: mdp.Worker, Kind: mdp.Hello, Dialect: mdp.Native, Service: []byte(s.w.cfg.Service), Map: s.w.helloMap(l.credit)}
+	s.command.Head.Status = uint16(l.credit)
+	l.send(&b, zsock.Body{})
+	s.mu.Unlock()
+	b.Flush()
+}
+
+// send sends session.command with a body. Callers hold mu.
+func (l *link) send(b *zsock.Batch, body zsock.Body) error {
+	s := l.s
+	l.spoke = true
+	return l.conn.Send(b, mdp.Append(s.frames[:0], s.head[:], &s.command), body)
+}
+
+// say sends a command that is nothing but its kind. Callers hold mu. A connection
+// that cannot take it is about to close.
+func (l *link) say(b *zsock.Batch, kind mdp.Kind) {
+	l.s.command = mdp.Command{Role: mdp.Worker, Kind: kind, Dialect: mdp.Native}
+	_ = l.send(b, zsock.Body{})
+}
+
+func (l *link) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *link) interval() time.Duration {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	return l.heartbeat
+}
+
+// beat ends an interval: it counts the broker's silence and breaks ours. Counting
+// beats, not time, forgives a process that was stopped for a while.
+func (l *link) beat() {
+	s := l.s
+	var b zsock.Batch
+	s.mu.Lock()
+	if l.misses++; l.heard.Swap(false) {
+		l.misses = 0
+	}
+	if l.misses >= liveness {
+		s.w.counters.silences.Add(1)
+		l.conn.Close(fmt.Errorf("%w for %d heartbeats", errSilent, l.misses))
+	}
+	if !l.spoke {
+		l.say(&b, mdp.Heartbeat)
+	}
+	l.spoke = false
+	s.mu.Unlock()
+	b.Flush()
+}
+
+// drain asks for no more requests; those that still come are sent back.
+func (l *link) drain() {
+	s := l.s
+	var b zsock.Batch
+	s.mu.Lock()
+	l.leaving = true
+	l.say(&b, mdp.Drain)
+	s.mu.Unlock()
+	b.Flush()
+}
+
+// abandon ends the contexts of the handlers that have not finished in time. Their
+// requests stay unanswered, so that the broker gives them to other workers.
+func (l *link) abandon() {
+	s := l.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for token, r := range l.requests {
+		r.dropped = true
+		r.ctx.end(ErrDrained)
+		delete(l.requests, token)
+	}
+}
+
+// leaveIfIdle says goodbye when a drain is complete.
+func (l *link) leaveIfIdle() {
+	s := l.s
+	var b zsock.Batch
+	s.mu.Lock()
+	if l.leaving && !l.down && len(l.requests) == 0 {
+		l.down = true
+		l.say(&b, mdp.Bye)
+		l.conn.CloseAfterFlush(errLeft)
+	}
+	s.mu.Unlock()
+	b.Flush()
+}
+
+// outcome tells whether the connection was a working session.
+func (s *session) outcome(l *link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return l.welcomed
+}
+
+func (l *link) refusal() error {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	return l.refused
+}
+
+// setRefused notes how the last connection ended and tells whether all sessions of
+// the worker are refused now.
+func (s *session) setRefused(err error) (all bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change := 0
+	switch {
+	case err != nil && !s.refused:
+		change = 1
+	case err == nil && s.refused:
+		change = -1
+	}
+	s.refused = err != nil
+	return s.w.refuse(change) && err != nil
+}
+
+// finish waits for the handlers, which have nobody to answer any more.
+func (s *session) finish() error {
+	close(s.over)
+	stopped := make(chan struct{})
+	go func() {
+		s.executors.Wait()
+		close(stopped)
+	}()
+	grace := time.NewTimer(stopGrace)
+	defer grace.Stop()
+	select {
+	case <-stopped:
+		return nil
+	case <-grace.C:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return fmt.Errorf("worker %s: %d handlers have not returned though their context has ended", s.w.cfg.Service, s.held)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
