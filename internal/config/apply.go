@@ -52,6 +52,23 @@ func Apply(cmd *cobra.Command, path string) error {
 			return err
 		}
 	}
+	return applyAll(cmd, file)
+}
+
+// Environment is Apply without a file, for programs whose --config names a file
+// of another kind (read with File). The variable MD_CONFIG then sets that flag
+// like any other.
+func Environment(cmd *cobra.Command) error {
+	if err := applyAll(cmd, nil); err != nil {
+		return err
+	}
+	if flag := cmd.Flags().Lookup("config"); flag != nil {
+		return apply(cmd.Flags(), flag, os.Getenv(EnvName(flag.Name)), setting{})
+	}
+	return nil
+}
+
+func applyAll(cmd *cobra.Command, file map[string]setting) error {
 	var first error
 	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
 		if first == nil && !slices.Contains(unsettable, flag.Name) {

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"github.com/mdmesh/mdmesh/internal/cli"
+	"github.com/mdmesh/mdmesh/internal/logging"
+	"github.com/mdmesh/mdmesh/internal/notify"
+	"github.com/mdmesh/mdmesh/supervisor"
+)
+
+// runOptions are the flags of run.
+type runOptions struct {
+	*options
+	config      string
+	http        string
+	stopTimeout time.Duration
+	checkConfig bool
+}
+
+func runCommand(o *options) *cobra.Command {
+	r := &runOptions{options: o}
+	cmd := &cobra.Command{
+		Use:   "run --config FILE",
+		Short: "Keep the children of a file running, until SIGTERM, Ctrl-C or shutdown",
+		Long: `Run starts the children of a file in order and keeps them running. It ends with
+SIGTERM, SIGINT or "mdsupervisor shutdown", and stops the children in reverse
+order first; a second signal kills them at once.
+
+The file:
+
+  log_dir = "logs"                       # default: SOCKET.logs
+
+  [[child]]
+  name = "echo"
+  command = ["mdworker", "--broker", "tcp://127.0.0.1:5555", "echo"]
+  numprocs = 4                           # echo:0 .. echo:3
+  restart = "permanent"                  # or transient, temporary
+
+Also: group, environment, directory, stop_signal (TERM), stop_timeout (10s),
+ready ("notify": it says so by sd_notify), start_timeout (10s), min_uptime (1s),
+max_failures (10 runs in a row shorter than min_uptime: fatal; 0: never),
+fatal_exits (64, 77, 78: fatal at once).`,
+		Example: `  mdsupervisor run --config mesh.toml
+  mdsupervisor run --config mesh.toml --check-config
+  mdsupervisor run --config mesh.toml --http 127.0.0.1:5590 --stop-timeout 4s`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd.Context()) },
+	}
+	cmd.Flags().StringVar(&r.config, "config", "", "supervisor `file` (TOML); MD_CONFIG")
+	cmd.Flags().StringVar(&r.http, "http", "", "`address` for GET /status and /healthz; \"\" = off")
+	cmd.Flags().DurationVar(&r.stopTimeout, "stop-timeout", 10*time.Second, "how long stopping all children may take; then they are killed")
+	cmd.Flags().BoolVar(&r.checkConfig, "check-config", false, "check the file and that every command exists, then exit")
+	return cmd
+}
+
+func (r *runOptions) run(ctx context.Context) error {
+	if r.config == "" {
+		return cli.Exitf(cli.Usage, "which children? name a file with --config FILE")
+	}
+	if r.stopTimeout <= 0 {
+		return cli.Exitf(cli.Usage, "--stop-timeout is %v; it must be positive", r.stopTimeout)
+	}
+	file, err := supervisor.Load(r.config)
+	if err != nil {
+		return err
+	}
+	if r.checkConfig {
+		if err := file.CheckCommands(); err != nil {
+			return cli.Exitf(cli.Config, "%s: %w", r.config, err)
+		}
+		return nil
+	}
+	log := logging.New("mdsupervisor")
+	var ready sync.Once
+	s, err := supervisor.New(supervisor.Config{
+		File:        file,
+		Socket:      r.socket,
+		StopTimeout: r.stopTimeout,
+		Logger:      log,
+		TurnEvery:   notify.WatchdogInterval(),
+		Turn: func() {
+			ready.Do(func() { tell(log, notify.Ready) })
+			if notify.WatchdogInterval() > 0 {
+				tell(log, notify.Watchdog)
+			}
+		},
+	})
+	if err != nil {
+		return cli.Exit(cli.Usage, err)
+	}
+	return r.serve(ctx, s, log)
+}
+
+// serve runs s, and beside it what ends with it: HTTP, and the watch for signals.
+func (r *runOptions) serve(ctx context.Context, s *supervisor.Supervisor, log hclog.Logger) error {
+	stopHTTP, err := serveHTTP(r.http, s, log)
+	if err != nil {
+		return err
+	}
+	defer stopHTTP()
+	defer hurryOnSecondSignal(ctx, s)()
+	defer context.AfterFunc(ctx, func() { tell(log, notify.Stopping) })()
+	err = s.Run(ctx)
+	if errors.Is(err, supervisor.ErrRunning) {
+		return cli.Exit(cli.Unavailable, err)
+	}
+	return err
+}
+
+// hurryOnSecondSignal kills the children if a signal comes while they are being
+// stopped. Without it the second Ctrl-C would end us and leave them running.
+func hurryOnSecondSignal(ctx context.Context, s *supervisor.Supervisor) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for first := true; ; first = false {
+			select {
+			case <-signals:
+			case <-done:
+				return
+			}
+			if !first {
+				s.Hurry()
+			}
+		}
+	})
+	return func() { signal.Stop(signals); close(done); wg.Wait() }
+}
+
+// tell reports to the service manager; that it does not listen is no reason to
+// stop.
+func tell(log hclog.Logger, call func() error) {
+	if err := call(); err != nil {
+		log.Warn("service manager not told", "error", err)
+	}
+}
