@@ -227,6 +227,9 @@ func (w *worker) request(batch *zsock.Batch, r *request) bool {
 		w.unwait()
 		return false
 	}
+	if w.hello.Once {
+		r.flags |= mdp.FlagOnce
+	}
 	r.deliveries++
 	r.started = now
 	r.holders = append(r.holders, holder{worker: w, at: len(w.held)})

@@ -23,6 +23,7 @@ type HelloMap struct {
 	Concurrency int      `msgpack:"concurrency,omitempty"` // workers: requests run at once
 	Scope       string   `msgpack:"scope,omitempty"`       // workers: "mesh" (default) or "local"
 	Reads       bool     `msgpack:"reads_while_working,omitempty"`
+	Once        bool     `msgpack:"once,omitempty"` // workers: requests given to it run at most once
 	Tags        []string `msgpack:"tags,omitempty"`
 	Revision    int      `msgpack:"revision,omitempty"`
 

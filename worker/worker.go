@@ -53,6 +53,9 @@ type Config struct {
 	Instances int
 	// Scope is "mesh" (default), or "local": not offered to other brokers.
 	Scope string
+	// Once makes every request of this worker run at most once: brokers never give
+	// what it held to another.
+	Once bool
 	// Tags are shown in listings of workers.
 	Tags []string
 	// Logger is optional.
@@ -182,6 +185,7 @@ func (w *Worker) helloMap(concurrency int) []byte {
 		Version:     version.String(),
 		Concurrency: concurrency,
 		Scope:       w.cfg.Scope,
+		Once:        w.cfg.Once,
 		Reads:       true,
 		Tags:        w.cfg.Tags,
 		Revision:    mdp.Revision,

@@ -1,0 +1,129 @@
+// Command mdworker offers a service that needs nothing but a broker: echo, or any
+// program run once per request.
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mdmesh/mdmesh/internal/cli"
+	"github.com/mdmesh/mdmesh/internal/config"
+	"github.com/mdmesh/mdmesh/internal/logging"
+	"github.com/mdmesh/mdmesh/internal/notify"
+	"github.com/mdmesh/mdmesh/services/echo"
+	"github.com/mdmesh/mdmesh/services/exec"
+	"github.com/mdmesh/mdmesh/worker"
+)
+
+func main() { cli.Main(command()) }
+
+// options are the flags that all kinds of worker share.
+type options struct {
+	brokers config.Endpoints
+	cfg     worker.Config
+}
+
+func command() *cobra.Command {
+	o := &options{brokers: config.Endpoints{List: []string{"tcp://127.0.0.1:5555"}}}
+	cmd := &cobra.Command{
+		Use:   "mdworker",
+		Short: "Offer a service: echo, or a program run per request",
+		Example: `  mdworker echo
+  mdworker exec --service upper --concurrency 4 -- tr a-z A-Z`,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return config.Apply(cmd, "") },
+	}
+	cmd.PersistentFlags().Var(&o.brokers, "broker", "broker `endpoint`; a comma list, or repeat")
+	config.Flag(cmd)
+	logging.Flags(cmd)
+	cmd.AddCommand(o.echo(), o.exec())
+	return cmd
+}
+
+// shared adds the flags of every kind of worker.
+func (o *options) shared(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.IntVar(&o.cfg.Concurrency, "concurrency", 1, "requests run at once per session")
+	f.IntVar(&o.cfg.Concurrency, "credit", 1, "alias of --concurrency")
+	f.MarkHidden("credit")
+	f.IntVar(&o.cfg.Instances, "instances", 1, "sessions with each broker, in this one process")
+	f.StringVar(&o.cfg.Scope, "scope", "mesh", "mesh, or local: not offered to other brokers")
+	f.StringSliceVar(&o.cfg.Tags, "tag", nil, "word shown in listings of workers; repeat")
+	f.DurationVar(&o.cfg.DrainTimeout, "drain-timeout", worker.DefaultDrainTimeout, "how long running requests may take on shutdown")
+}
+
+func (o *options) echo() *cobra.Command {
+	var delay time.Duration
+	cmd := &cobra.Command{
+		Use:     "echo",
+		Short:   "Answer every request with its own body",
+		Example: "  mdworker echo --instances 8 --concurrency 32",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if delay < 0 {
+				return cli.Exitf(cli.Usage, "--delay %v: give 0 or more", delay)
+			}
+			o.cfg.Handler = echo.Handler(delay)
+			return o.serve(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&o.cfg.Service, "service", "echo", "`name` of the service")
+	cmd.Flags().DurationVar(&delay, "delay", 0, "wait this long before answering")
+	o.shared(cmd)
+	return cmd
+}
+
+func (o *options) exec() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "exec --service NAME -- CMD ARG...",
+		Short: "Run a program for each request: body on its input, its output as the reply",
+		Long: `exec runs CMD once per request, with the body on its standard input and its
+standard output as the reply. An exit code other than 0 is an error to the caller,
+with the last 4 KiB of standard error. The program finds MD_SERVICE, MD_REQUEST_ID,
+MD_ATTEMPT, MD_DEADLINE_MS and MD_CALLER in its environment. It is killed with its
+process group at the deadline, on cancel and when the broker is lost; when the
+worker itself is killed, CMD dies too, but what CMD started may survive.`,
+		Example: `  mdworker exec --service upper -- tr a-z A-Z
+  mdworker exec --service resize --concurrency 2 -- convert - -resize 50% -`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error { return o.runExec(cmd.Context(), args) },
+	}
+	cmd.Flags().StringVar(&o.cfg.Service, "service", "", "`name` of the service (required)")
+	cmd.Flags().BoolVar(&o.cfg.Once, "once", false, "requests run at most once: never given to another worker")
+	o.shared(cmd)
+	return cmd
+}
+
+func (o *options) runExec(ctx context.Context, args []string) error {
+	if o.cfg.Service == "" {
+		return cli.Exitf(cli.Usage, "--service NAME is missing")
+	}
+	service, err := exec.New(exec.Config{Command: args})
+	if err != nil {
+		return cli.Exit(cli.Usage, err)
+	}
+	// The forking goroutine must outlive the drain, which begins when ctx ends.
+	forkCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- service.Run(forkCtx) }()
+	o.cfg.Handler = service.Handle
+	err = o.serve(ctx)
+	stop()
+	return errors.Join(err, <-done)
+}
+
+// serve runs the worker until ctx ends.
+func (o *options) serve(ctx context.Context) error {
+	o.cfg.Brokers = o.brokers.List
+	o.cfg.Logger = logging.New("mdworker")
+	w, err := worker.New(o.cfg)
+	if err != nil {
+		return cli.Exit(cli.Usage, err)
+	}
+	context.AfterFunc(ctx, func() { notify.Stopping() })
+	if err := notify.Ready(); err != nil {
+		o.cfg.Logger.Warn("service manager not told", "error", err)
+	}
+	return w.Run(ctx)
+}

@@ -1,0 +1,177 @@
+// Package exec answers each request by running a program: the body on its
+// standard input, its standard output as the reply. So a service can be written
+// in any language, without a ZeroMQ library.
+//
+// The one invariant: a program never outlives its request. It runs in a process
+// group of its own, which is killed at the deadline, on cancel, and when the
+// worker loses its broker; and the program itself dies with the worker, even if
+// that is killed (its own children may survive then).
+package exec
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/worker"
+)
+
+// Limits of one run.
+const (
+	// DefaultMaxReply bounds standard output in octets.
+	DefaultMaxReply = 64 << 20
+	stderrKept      = 4 << 10
+	// pipeGrace is how long output may trickle in after the program has ended:
+	// descendants it left behind can hold the pipe open.
+	pipeGrace = 500 * time.Millisecond
+)
+
+// Config says what to run.
+type Config struct {
+	Command  []string // program and arguments; found by PATH
+	MaxReply int      // octets; default DefaultMaxReply
+}
+
+// Service runs the program. Make it with New; its Run must be running while its
+// Handle is used.
+type Service struct {
+	cfg    Config
+	path   string
+	starts chan start
+}
+
+// start asks the forking goroutine for one process.
+type start struct {
+	cmd  *osexec.Cmd
+	done chan error
+}
+
+// New looks the program up. It starts nothing.
+func New(cfg Config) (*Service, error) {
+	if len(cfg.Command) == 0 {
+		return nil, errors.New("exec: no command given: add -- CMD ARG...")
+	}
+	path, err := osexec.LookPath(cfg.Command[0])
+	if err != nil {
+		return nil, fmt.Errorf("exec: %w", err)
+	}
+	if cfg.MaxReply == 0 {
+		cfg.MaxReply = DefaultMaxReply
+	}
+	return &Service{cfg: cfg, path: path, starts: make(chan start)}, nil
+}
+
+// Handle implements worker.Handler. A program that fails gives APP_ERROR with the
+// end of its standard error.
+func (s *Service) Handle(ctx context.Context, r *worker.Request) ([][]byte, error) {
+	stdout := limited{max: s.cfg.MaxReply}
+	stderr := tail{max: stderrKept}
+	cmd := &osexec.Cmd{
+		Path: s.path, Args: s.cfg.Command, Env: environment(ctx, r),
+		Stdin: bytes.NewReader(r.Bytes()), Stdout: &stdout, Stderr: &stderr,
+		WaitDelay:   pipeGrace,
+		SysProcAttr: attributes(),
+	}
+	if err := s.start(ctx, cmd); err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { kill(cmd) })
+	stdout.full = func() { kill(cmd) }
+	err := cmd.Wait()
+	stop()
+	kill(cmd) // what it left behind in its group
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case stdout.over:
+		return nil, mdp.Errorf(mdp.TooBig, "%s wrote more than %d octets", s.cfg.Command[0], s.cfg.MaxReply)
+	case err != nil && !errors.Is(err, osexec.ErrWaitDelay):
+		return nil, failure(s.cfg.Command[0], err, stderr.String())
+	}
+	return [][]byte{stdout.buf.Bytes()}, nil
+}
+
+// failure says how the program ended, and what it said last.
+func failure(name string, err error, said string) error {
+	text := fmt.Sprintf("%s: %v", name, err)
+	if said = strings.TrimSpace(said); said != "" {
+		text += ": " + said
+	}
+	return mdp.Errorf(mdp.AppError, "%s", text)
+}
+
+// environment is the worker's own, and what the program may want to know.
+func environment(ctx context.Context, r *worker.Request) []string {
+	env := append(os.Environ(),
+		"MD_SERVICE="+r.Service,
+		"MD_REQUEST_ID="+r.ID.String(),
+		"MD_ATTEMPT="+strconv.Itoa(r.Attempt),
+		"MD_CALLER=")
+	if deadline, ok := ctx.Deadline(); ok {
+		env = append(env, "MD_DEADLINE_MS="+strconv.FormatInt(max(time.Until(deadline).Milliseconds(), 0), 10))
+	}
+	return env
+}
+
+// start has the process forked by the one goroutine that does so.
+func (s *Service) start(ctx context.Context, cmd *osexec.Cmd) error {
+	st := start{cmd, make(chan error, 1)}
+	select {
+	case s.starts <- st:
+	case <-ctx.Done():
+		return mdp.Errorf(mdp.NotTaken, "not started: %v", context.Cause(ctx))
+	}
+	if err := <-st.done; err != nil {
+		return mdp.Errorf(mdp.AppError, "start %s: %v", s.cfg.Command[0], err)
+	}
+	return nil
+}
+
+func kill(cmd *osexec.Cmd) {
+	if cmd.Process != nil {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // ESRCH: gone already
+	}
+}
+
+// limited keeps up to max octets and calls full at the first one beyond.
+type limited struct {
+	buf  bytes.Buffer
+	max  int
+	over bool
+	full func()
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if l.buf.Len()+len(p) > l.max {
+		if !l.over && l.full != nil {
+			l.full()
+		}
+		l.over = true
+		return 0, errors.New("reply too large")
+	}
+	return l.buf.Write(p)
+}
+
+// tail keeps the last max octets.
+type tail struct {
+	buf []byte
+	max int
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if extra := len(t.buf) - t.max; extra > 0 {
+		t.buf = append(t.buf[:0], t.buf[extra:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string { return strings.ToValidUTF8(string(t.buf), "?") }
