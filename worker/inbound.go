@@ -153,6 +153,7 @@ func (l *link) welcome() {
 		return
 	}
 	s.w.counters.connects.Add(1)
+	s.w.once.Do(func() { close(s.w.ready) })
 	s.setRefused(nil)
 	s.mu.Lock()
 	l.welcomed = true

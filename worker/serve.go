@@ -144,29 +144,15 @@ func (l *link) forget(r *Request) {
 	if l.leaving && len(l.requests) == 0 {
 		l.nudge()
 	}
-	if l != s.current {
-		s.raiseCredit()
+	if l == s.current {
+		return
 	}
-}
-
-// raiseCredit tells the broker of a place that a handler of an earlier connection
-// had occupied. Callers hold mu.
-func (s *session) raiseCredit() {
+	// A handler of an earlier connection has ended: there is room for a request.
 	select {
 	case s.room <- struct{}{}:
 	default:
 	}
-	l := s.current
-	if l == nil || l.down || l.leaving {
-		return
-	}
-	if credit := s.w.cfg.Concurrency - (s.held - len(l.requests)); credit > l.credit {
-		l.credit = credit
-		s.command = mdp.Command{Role: mdp.Worker, Kind: mdp.Credit, Dialect: mdp.Native}
-		s.command.Head.Status = uint16(credit)
-		var b zsock.Batch
-		if err := l.send(&b, zsock.Body{}); err == nil {
-			go b.Flush() // not under the lock
-		}
+	if s.current != nil {
+		s.current.nudge()
 	}
 }

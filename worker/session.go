@@ -164,6 +164,7 @@ func (l *link) serve(ctx context.Context, ended <-chan error) error {
 		case <-overtime:
 			l.abandon()
 		}
+		l.raiseCredit()
 		l.leaveIfIdle()
 		beats.Reset(l.interval())
 	}
@@ -253,6 +254,23 @@ func (l *link) abandon() {
 		r.ctx.end(ErrDrained)
 		delete(l.requests, token)
 	}
+}
+
+// raiseCredit tells the broker of places that handlers of an earlier connection
+// have given back.
+func (l *link) raiseCredit() {
+	s := l.s
+	var b zsock.Batch
+	s.mu.Lock()
+	credit := s.w.cfg.Concurrency - (s.held - len(l.requests))
+	if credit > l.credit && !l.down && !l.leaving {
+		l.credit = credit
+		s.command = mdp.Command{Role: mdp.Worker, Kind: mdp.Credit, Dialect: mdp.Native}
+		s.command.Head.Status = uint16(credit)
+		_ = l.send(&b, zsock.Body{}) // or the connection is about to close
+	}
+	s.mu.Unlock()
+	b.Flush()
 }
 
 // leaveIfIdle says goodbye when a drain is complete.

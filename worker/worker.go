@@ -73,6 +73,8 @@ type Worker struct {
 	log      hclog.Logger
 	instance string
 	counters counters
+	ready    chan struct{}
+	once     sync.Once // closes ready
 
 	mu sync.Mutex // guards the following
 	// refused counts the sessions whose broker has last refused them.
@@ -101,7 +103,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	var instance [8]byte
 	_, _ = rand.Read(instance[:]) // never fails (crypto/rand)
-	return &Worker{cfg: cfg, log: cfg.Logger, instance: hex.EncodeToString(instance[:])}, nil
+	return &Worker{cfg: cfg, log: cfg.Logger, instance: hex.EncodeToString(instance[:]), ready: make(chan struct{})}, nil
 }
 
 func (cfg *Config) check() error {
@@ -158,6 +160,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	return errors.Join(stuck...)
 }
+
+// Ready is closed when the first broker has welcomed the worker.
+func (w *Worker) Ready() <-chan struct{} { return w.ready }
 
 // refusal is a broker's no to HELLO.
 type refusal struct {
