@@ -26,7 +26,7 @@ const (
 func runRole() int {
 	seed, _ := strconv.ParseUint(os.Getenv(seedVariable), 10, 64)
 	roles := map[string]func(dir string, seed uint64) error{
-		"apply": roleApply, "rollup": roleRollup, "open": roleOpen,
+		"apply": roleApply, "rollup": roleRollup, "open": roleOpen, "full": roleFull,
 	}
 	if err := roles[os.Getenv(roleVariable)](os.Getenv(dirVariable), seed); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -11,29 +11,41 @@ import (
 	"github.com/mdmesh/mdmesh/store"
 )
 
-const pointColumns = `p.seconds, p.start, p.count, p.sum, p.sum_low, p.min, p.max, p.last, p.rev`
+const pointColumns = `s.name, p.seconds, p.start, p.count, p.sum, p.sum_low, p.min, p.max, p.last, p.rev`
+
+// The queries join in the order they are written (CROSS JOIN), so that they stay
+// as fast as their indexes whatever the sizes of the tables.
+const (
+	sinceQuery = `SELECT ` + pointColumns + `
+		FROM points p INDEXED BY points_by_rev CROSS JOIN series s ON s.id = p.series
+		WHERE p.rev > ? ORDER BY p.rev LIMIT ?`
+
+	// One seek per series and window: the newest point is the end of a range of the key.
+	newestQuery = `WITH w (seconds) AS (VALUES (10), (60), (3600), (86400))
+		SELECT ` + pointColumns + `
+		FROM series s CROSS JOIN w CROSS JOIN points p
+			ON p.series = s.id AND p.seconds = w.seconds AND p.start = (
+				SELECT n.start FROM points n WHERE n.series = s.id AND n.seconds = w.seconds AND n.count > 0
+				ORDER BY n.start DESC LIMIT 1)
+		ORDER BY s.name, w.seconds`
+
+	pointsQuery = `SELECT ` + pointColumns + `
+		FROM series s CROSS JOIN points p ON p.series = s.id
+		WHERE s.name = ? AND p.seconds = ? AND p.start >= ? AND p.start < ? AND p.count > 0
+		ORDER BY p.start DESC LIMIT ?`
+)
 
 // Since implements store.Reader.
 func (s *Store) Since(ctx context.Context, rev int64, limit int) ([]store.Point, error) {
 	if limit < 1 {
 		return nil, fmt.Errorf("sqlite: since: limit %d: give 1 or more", limit)
 	}
-	return s.query(ctx, "since", `SELECT s.name, `+pointColumns+`
-		FROM points p INDEXED BY points_by_rev CROSS JOIN series s ON s.id = p.series
-		WHERE p.rev > ? ORDER BY p.rev LIMIT ?`, rev, limit)
+	return s.query(ctx, "since", sinceQuery, rev, limit)
 }
 
 // Newest implements store.Reader.
 func (s *Store) Newest(ctx context.Context) ([]store.Point, error) {
-	// One seek per series and window: the newest point is the end of a range of the key.
-	return s.query(ctx, "newest", `
-		WITH w (seconds) AS (VALUES (10), (60), (3600), (86400))
-		SELECT s.name, `+pointColumns+`
-		FROM series s CROSS JOIN w CROSS JOIN points p
-			ON p.series = s.id AND p.seconds = w.seconds AND p.start = (
-				SELECT n.start FROM points n WHERE n.series = s.id AND n.seconds = w.seconds AND n.count > 0
-				ORDER BY n.start DESC LIMIT 1)
-		ORDER BY s.name, w.seconds`)
+	return s.query(ctx, "newest", newestQuery)
 }
 
 // Points implements store.Reader.
@@ -48,10 +60,7 @@ func (s *Store) Points(ctx context.Context, q store.Query) ([]store.Point, error
 	if limit == 0 {
 		limit = -1 // SQLite's word for "all"
 	}
-	points, err := s.query(ctx, "points", `SELECT s.name, `+pointColumns+`
-		FROM series s CROSS JOIN points p ON p.series = s.id
-		WHERE s.name = ? AND p.seconds = ? AND p.start >= ? AND p.start < ? AND p.count > 0
-		ORDER BY p.start DESC LIMIT ?`,
+	points, err := s.query(ctx, "points", pointsQuery,
 		q.Series, seconds(q.Window), bound(q.From, math.MinInt64), bound(q.To, math.MaxInt64), limit)
 	slices.Reverse(points)
 	return points, err
