@@ -85,7 +85,7 @@ func (e *engine) command(cmd command) {
 	case e.closing != nil && (cmd.op == OpStart || cmd.op == OpRestart):
 		err = ErrClosing
 	case !slices.Contains([]Op{OpStatus, OpStart, OpStop, OpRestart, OpShutdown}, cmd.op):
-		err = fmt.Errorf("unknown operation %q", cmd.op)
+		err = fmt.Errorf("%w: unknown operation %q", ErrRequest, cmd.op)
 	}
 	if err != nil {
 		cmd.reply <- reply{err: err}

@@ -1,0 +1,666 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/mdmesh/mdmesh/internal/logging"
+)
+
+// fakeHost is a launcher of processes that are only channels.
+type fakeHost struct {
+	mu sync.Mutex
+	// mu guards the following.
+	running map[string]*fakeProcess
+	log     []string // "start echo:0", "TERM echo:0", in order
+	times   []time.Time
+	pids    int
+	refuse  error // what launch answers, if set
+
+	// obeys says whether a process ends on a signal; nil: on every one.
+	obeys func(name string, s syscall.Signal) bool
+	// onLaunch, if set, is called with each process that was started.
+	onLaunch func(p *fakeProcess)
+}
+
+type fakeProcess struct {
+	host     *fakeHost
+	name     string
+	pid      int
+	exit     chan Exit
+	released chan struct{}
+}
+
+func (h *fakeHost) launch(c *child) (process, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.refuse != nil {
+		return nil, h.refuse
+	}
+	h.pids++
+	p := &fakeProcess{host: h, name: c.name, pid: h.pids, exit: make(chan Exit, 1), released: make(chan struct{})}
+	if h.running == nil {
+		h.running = map[string]*fakeProcess{}
+	}
+	h.running[c.name] = p
+	h.log = append(h.log, "start "+c.name)
+	h.times = append(h.times, time.Now())
+	if h.onLaunch != nil {
+		h.onLaunch(p)
+	}
+	return p, nil
+}
+
+func (h *fakeHost) end(name string, x Exit) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.running[name].exit <- x
+}
+
+func (h *fakeHost) entries(prefix string) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var found []string
+	for _, line := range h.log {
+		if strings.HasPrefix(line, prefix) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+func (p *fakeProcess) id() int         { return p.pid }
+func (p *fakeProcess) started() uint64 { return uint64(p.pid) }
+func (p *fakeProcess) release()        { close(p.released) }
+
+func (p *fakeProcess) signal(s syscall.Signal) error {
+	p.host.mu.Lock()
+	defer p.host.mu.Unlock()
+	p.host.log = append(p.host.log, fmt.Sprintf("%d %s", int(s), p.name))
+	if p.host.obeys == nil || p.host.obeys(p.name, s) {
+		select {
+		case p.exit <- Exit{Known: true, Code: -1, Signal: s}:
+		default:
+		}
+	}
+	return nil
+}
+
+func (p *fakeProcess) wait() Exit {
+	select {
+	case x := <-p.exit:
+		return x
+	case <-p.released:
+		return Exit{}
+	}
+}
+
+// pass lets fake time go by.
+func pass(d time.Duration) { <-time.After(d) }
+
+// specs expands entries as Load would.
+func specs(t testing.TB, entries ...Spec) []*child {
+	t.Helper()
+	f := &File{Child: entries}
+	if err := f.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return f.children()
+}
+
+func entry(name string, change ...func(*Spec)) Spec {
+	s := Spec{Name: name, Command: []string{"x"}}
+	for _, f := range change {
+		f(&s)
+	}
+	return s
+}
+
+func procs(n int) func(*Spec)            { return func(s *Spec) { s.Numprocs = &n } }
+func policy(r Restart) func(*Spec)       { return func(s *Spec) { s.Restart = r } }
+func failures(n int) func(*Spec)         { return func(s *Spec) { s.MaxFailures = &n } }
+func group(name string) func(*Spec)      { return func(s *Spec) { s.Group = name } }
+func notifying(s *Spec)                  { s.Ready = "notify" }
+func most(d time.Duration) time.Duration { return d }
+
+// bench is an engine that runs in a bubble of fake time.
+type bench struct {
+	*engine
+	t    *testing.T
+	host *fakeHost
+	stop context.CancelFunc
+	err  error // of run, once stopped
+}
+
+// begin runs an engine with its longest back-offs; it is stopped with the test.
+func beginBench(t *testing.T, host *fakeHost, children ...*child) *bench {
+	t.Helper()
+	b := &bench{engine: newEngine(children, host, logging.Test(t)), t: t, host: host}
+	b.random = most
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.err = b.run(ctx)
+	}()
+	b.stop = func() { cancel(); <-done }
+	t.Cleanup(b.stop)
+	synctest.Wait()
+	return b
+}
+
+// state returns a child's state, once everything has come to rest.
+func (b *bench) state(name string) ChildStatus {
+	b.t.Helper()
+	synctest.Wait()
+	all, err := b.do(b.t.Context(), OpStatus, []string{name})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return all[0]
+}
+
+func (b *bench) want(name string, s State) {
+	b.t.Helper()
+	if got := b.state(name); got.State != s.String() {
+		b.t.Fatalf("%s is %s, want %s", name, got.State, s)
+	}
+}
+
+// TestEveryPair walks all states and events and looks where each leads.
+func TestEveryPair(t *testing.T) {
+	t.Parallel()
+	const no = states // cannot come: nothing changes, and it is logged
+	want := [states][events]State{
+		//         start     stop      restart   spawned unspawned served    exited   timeout
+		Down:     {Up, Down, Up, no, no, Down, no, Down},
+		Starting: {Starting, Stopping, Stopping, Up, Backoff, Ready, Backoff, Stopping},
+		Up:       {Up, Stopping, Stopping, no, no, Ready, Backoff, Up},
+		Ready:    {Ready, Stopping, Stopping, no, no, Ready, Backoff, Ready},
+		Stopping: {Stopping, Stopping, Stopping, no, no, Stopping, Down, Stopping},
+		Backoff:  {Up, Down, Up, no, no, Backoff, no, Up},
+		Fatal:    {Up, Down, Up, no, no, Fatal, no, Fatal},
+	}
+	for s := range states {
+		for ev := range events {
+			t.Run(s.String()+" "+ev.String(), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) { walkPair(t, s, ev, want[s][ev], no) })
+			})
+		}
+	}
+}
+
+func walkPair(t *testing.T, s State, ev event, want, no State) {
+	host := &fakeHost{obeys: func(string, syscall.Signal) bool { return false }}
+	var log strings.Builder
+	e := newEngine(specs(t, entry("a")), host, hclog.New(&hclog.LoggerOptions{Output: &log}))
+	c := e.children[0]
+	if s == Starting || s == Up || s == Ready || s == Stopping {
+		p, err := host.launch(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.process, c.started = p, time.Now()
+	}
+	c.state = s
+	e.handle(c, news{event: ev, exit: Exit{Known: true, Code: 1}, err: errors.New("no such file")})
+
+	impossible := strings.Contains(log.String(), "cannot come")
+	if want == no {
+		if c.state != s || !impossible {
+			t.Errorf("impossible event: state %s, log %q", c.state, log.String())
+		}
+	} else if c.state != want || impossible {
+		t.Errorf("state %s, want %s; log %q", c.state, want, log.String())
+	}
+	if runs := c.state != Down && c.state != Backoff && c.state != Fatal; s != Starting && want != no && runs != (c.process != nil) {
+		t.Errorf("in state %s the process is %v", c.state, c.process)
+	}
+	close(e.done)
+	if c.process != nil {
+		c.process.release()
+	}
+	e.watchers.Wait()
+}
+
+func TestStateNames(t *testing.T) {
+	t.Parallel()
+	want := []string{"down", "starting", "up", "ready", "stopping", "backoff", "fatal"}
+	for s := range states {
+		if s.String() != want[s] {
+			t.Errorf("state %d is named %q", s, s)
+		}
+	}
+}
+
+func TestBackoffBounds(t *testing.T) {
+	t.Parallel()
+	for failures, want := range map[int]time.Duration{
+		0: 100 * time.Millisecond, 1: 100 * time.Millisecond, 2: 200 * time.Millisecond, 3: 400 * time.Millisecond,
+		8: 12800 * time.Millisecond, 9: 25600 * time.Millisecond, 10: 30 * time.Second, 1000: 30 * time.Second,
+	} {
+		if got := backoff(failures, most); got != want {
+			t.Errorf("backoff after %d failures at most %v, want %v", failures, got, want)
+		}
+		for range 100 {
+			if got := backoff(failures, fullJitter); got < 0 || got > want {
+				t.Fatalf("backoff after %d failures is %v, want 0 to %v", failures, got, want)
+			}
+		}
+	}
+}
+
+func TestCrashLoopGoesFatal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{onLaunch: func(p *fakeProcess) {
+			if p.name == "bad" {
+				p.exit <- Exit{Known: true, Code: 1}
+			}
+		}}
+		b := beginBench(t, host, specs(t, entry("bad"), entry("good"))...)
+		b.want("bad", Backoff)
+		pass(time.Hour)
+		b.want("bad", Fatal)
+		if good := b.state("good"); good.State != "up" || good.Restarts != 0 || good.PID != 2 {
+			t.Errorf("the other child was touched: %+v", good)
+		}
+		if n := len(host.entries("start bad")); n != defaultMaxFailures {
+			t.Errorf("started %d times, want %d", n, defaultMaxFailures)
+		}
+		if got := b.state("bad").Restarts; got != defaultMaxFailures-1 {
+			t.Errorf("restarts %d, want %d", got, defaultMaxFailures-1)
+		}
+		var waits []time.Duration
+		last := time.Time{}
+		for i, line := range host.log {
+			if strings.HasPrefix(line, "start bad") {
+				if !last.IsZero() {
+					waits = append(waits, host.times[i].Sub(last))
+				}
+				last = host.times[i]
+			}
+		}
+		for i, w := range waits {
+			if want := min(30*time.Second, 100*time.Millisecond<<i); w != want {
+				t.Errorf("wait %d was %v, want %v", i+1, w, want)
+			}
+		}
+		// Someone who starts it by hand gives it all its tries again.
+		if _, err := b.do(t.Context(), OpStart, []string{"bad"}); !errors.Is(err, ErrNotStarted) && err != nil {
+			t.Errorf("start of a crashing child: %v", err)
+		}
+		pass(time.Hour)
+		if n := len(host.entries("start bad")); n != 2*defaultMaxFailures {
+			t.Errorf("started %d times after a start by hand, want %d", n, 2*defaultMaxFailures)
+		}
+	})
+}
+
+func TestNeverGivesUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{onLaunch: func(p *fakeProcess) { p.exit <- Exit{Known: true, Code: 1} }}
+		b := beginBench(t, host, specs(t, entry("a", failures(0)))...)
+		pass(time.Hour)
+		if s := b.state("a"); s.State == "fatal" || s.Restarts < 100 {
+			t.Errorf("after an hour: %+v", s)
+		}
+	})
+}
+
+func TestLongRunsForgiveFailures(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{}
+		b := beginBench(t, host, specs(t, entry("a"))...)
+		for i := range 50 {
+			b.want("a", Up)
+			pass(defaultMinUptime)
+			host.end("a", Exit{Known: true, Code: -1, Signal: syscall.SIGKILL})
+			b.want("a", Backoff)
+			pass(backoffBase) // the shortest wait is enough each time
+			if got := b.state("a").Restarts; got != i+1 {
+				t.Fatalf("restarts %d, want %d", got, i+1)
+			}
+		}
+	})
+}
+
+func TestRestartPolicy(t *testing.T) {
+	t.Parallel()
+	clean, failed := Exit{Known: true}, Exit{Known: true, Code: 1}
+	killed := Exit{Known: true, Code: -1, Signal: syscall.SIGSEGV}
+	for _, c := range []struct {
+		policy Restart
+		exit   Exit
+		want   State
+	}{
+		{"", failed, Backoff},
+		{Permanent, clean, Backoff},
+		{Permanent, failed, Backoff},
+		{Permanent, killed, Backoff},
+		{Permanent, Exit{Known: true, Code: 78}, Fatal},
+		{Permanent, Exit{Known: true, Code: 64}, Fatal},
+		{Permanent, Exit{Known: true, Code: 77}, Fatal},
+		{Transient, clean, Down},
+		{Transient, failed, Backoff},
+		{Transient, killed, Backoff},
+		{Transient, Exit{}, Backoff}, // not known: taken over
+		{Transient, Exit{Known: true, Code: 78}, Fatal},
+		{Temporary, clean, Down},
+		{Temporary, failed, Down},
+		{Temporary, killed, Down},
+	} {
+		t.Run(fmt.Sprintf("%s %v", c.policy, c.exit), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				host := &fakeHost{}
+				b := beginBench(t, host, specs(t, entry("a", policy(c.policy)))...)
+				host.end("a", c.exit)
+				b.want("a", c.want)
+			})
+		})
+	}
+}
+
+func TestCommandThatCannotStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{refuse: errors.New("no such program")}
+		b := beginBench(t, host, specs(t, entry("a", failures(3)))...)
+		pass(time.Minute)
+		b.want("a", Fatal)
+		_, err := b.do(t.Context(), OpStart, []string{"a"})
+		if !errors.Is(err, ErrNotStarted) || !strings.Contains(err.Error(), "a is backoff: no such program") {
+			t.Errorf("start: %v", err)
+		}
+	})
+}
+
+func TestStartOrderWaitsForReadiness(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{}
+		b := beginBench(t, host, specs(t, entry("first"), entry("broker", notifying), entry("worker", procs(2)))...)
+		b.want("first", Up)
+		b.want("broker", Starting)
+		b.want("worker:0", Down)
+		b.served <- b.state("first").PID // does not notify: means nothing
+		b.served <- 4711                 // nobody we know
+		b.want("broker", Starting)
+		b.served <- b.state("broker").PID
+		b.want("broker", Ready)
+		b.want("worker:1", Up)
+		if got := host.entries("start"); !slices.Equal(got, []string{"start first", "start broker", "start worker:0", "start worker:1"}) {
+			t.Errorf("started %q", got)
+		}
+	})
+}
+
+func TestFailedStartDoesNotHoldOthersBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{}
+		b := beginBench(t, host, specs(t, entry("broker", notifying, failures(2)), entry("worker"))...)
+		pass(defaultStartTimeout - time.Nanosecond)
+		b.want("broker", Starting)
+		b.want("worker", Down)
+		pass(time.Nanosecond) // the start timed out: killed, counted as a quick failure
+		b.want("broker", Backoff)
+		b.want("worker", Up)
+		pass(2 * defaultStartTimeout)
+		b.want("broker", Fatal)
+	})
+}
+
+func TestStopTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{obeys: func(_ string, s syscall.Signal) bool { return s == syscall.SIGKILL }}
+		b := beginBench(t, host, specs(t, entry("a", func(s *Spec) { s.StopSignal = "INT" }))...)
+		began := time.Now()
+		stopped, err := b.do(t.Context(), OpStop, []string{"a"})
+		if err != nil || stopped[0].State != "down" || stopped[0].PID != 0 {
+			t.Fatalf("stop: %+v, %v", stopped, err)
+		}
+		if took := time.Since(began); took != defaultStopTimeout {
+			t.Errorf("took %v, want %v", took, defaultStopTimeout)
+		}
+		if got := host.entries(""); !slices.Equal(got, []string{"start a", "2 a", "9 a"}) {
+			t.Errorf("host saw %q", got)
+		}
+		pass(time.Hour)
+		b.want("a", Down)
+	})
+}
+
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{}
+		b := beginBench(t, host, specs(t, entry("a"), entry("b", notifying))...)
+		b.served <- b.state("b").PID
+		b.want("b", Ready)
+		old := b.state("a").PID
+		restarted, err := b.do(t.Context(), OpRestart, []string{"a"})
+		if err != nil || restarted[0].State != "up" || restarted[0].PID == old || restarted[0].Restarts != 0 {
+			t.Errorf("restart: %+v, %v", restarted, err)
+		}
+		// The answer waits for readiness.
+		answered := make(chan error, 1)
+		go func() {
+			_, err := b.do(t.Context(), OpRestart, []string{"b"})
+			answered <- err
+		}()
+		b.want("b", Starting)
+		select {
+		case err := <-answered:
+			t.Fatalf("answered before b was ready: %v", err)
+		default:
+		}
+		b.served <- b.state("b").PID
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestStopWhileStopping(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{obeys: func(_ string, s syscall.Signal) bool { return s == syscall.SIGKILL }}
+		b := beginBench(t, host, specs(t, entry("a"))...)
+		results := make(chan []ChildStatus, 2)
+		ask := func(op Op) {
+			got, _ := b.do(t.Context(), op, []string{"a"})
+			results <- got
+		}
+		go ask(OpRestart)
+		b.want("a", Stopping)
+		go ask(OpStop) // the later wish counts
+		first, second := <-results, <-results
+		if first[0].State != "down" || second[0].State != "down" {
+			t.Errorf("answers %+v, %+v", first, second)
+		}
+		if n := len(host.entries("start")); n != 1 {
+			t.Errorf("started %d times", n)
+		}
+	})
+}
+
+func TestShutdownOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{}
+		b := beginBench(t, host, specs(t, entry("broker"), entry("worker", procs(2)), entry("page"))...)
+		b.stop()
+		if b.err != nil {
+			t.Fatal(b.err)
+		}
+		got := host.entries("15")
+		if len(got) != 4 || got[0] != "15 page" || got[3] != "15 broker" {
+			t.Errorf("stopped %q", got)
+		}
+	})
+}
+
+func TestShutdownIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{obeys: func(name string, s syscall.Signal) bool { return s == syscall.SIGKILL || name == "broker" }}
+		b := beginBench(t, host, specs(t, entry("broker"), entry("hung", procs(3)), entry("crashed", notifying))...)
+		began := time.Now()
+		b.stop()
+		if took := time.Since(began); b.err != nil || took != b.bound {
+			t.Errorf("took %v, error %v; want %v", took, b.err, b.bound)
+		}
+		// One that hangs does not take the time to end from those after it.
+		if got := host.entries("15"); len(got) != 5 {
+			t.Errorf("asked to end: %q, want all five", got)
+		}
+		if got := host.entries("9"); len(got) != 4 || slices.Contains(got, "9 broker") {
+			t.Errorf("killed %q, want the four that did not end", got)
+		}
+	})
+}
+
+func TestShutdownGivesUpOnTheUnkillable(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{obeys: func(string, syscall.Signal) bool { return false }}
+		b := beginBench(t, host, specs(t, entry("a"))...)
+		b.stop()
+		if b.err == nil || b.err.Error() != "still running after SIGKILL: a (pid 1)" {
+			t.Errorf("error %v", b.err)
+		}
+	})
+}
+
+func TestHurry(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{obeys: func(_ string, s syscall.Signal) bool { return s == syscall.SIGKILL }}
+		b := beginBench(t, host, specs(t, entry("a"), entry("b"), entry("c"))...)
+		ended := make(chan struct{})
+		go func() { b.stop(); close(ended) }()
+		pass(time.Second)
+		began := time.Now()
+		close(b.hurried)
+		<-ended
+		if took := time.Since(began); took != 0 || b.err != nil {
+			t.Errorf("took %v, error %v", took, b.err)
+		}
+	})
+}
+
+func TestShutdownOfWhatIsNotRunning(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{refuse: errors.New("no")}
+		b := beginBench(t, host, specs(t, entry("a"), entry("b", failures(1)))...)
+		began := time.Now()
+		if _, err := b.do(t.Context(), OpShutdown, nil); err != nil {
+			t.Error(err)
+		}
+		if _, err := b.do(t.Context(), OpStart, nil); !errors.Is(err, ErrClosing) {
+			t.Errorf("start after the end: %v", err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestIntentIsSavedBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var saved []note
+		var intent note
+		host := &fakeHost{}
+		e := newEngine(specs(t, entry("a")), host, logging.Test(t))
+		e.save = func(n []note) { saved = n }
+		host.onLaunch = func(*fakeProcess) { intent = saved[0] }
+		e.spawn(e.children[0])
+		if intent.State != "starting" || intent.PID != 0 || !strings.HasPrefix(intent.Mark, "a/") {
+			t.Errorf("note before the start: %+v", intent)
+		}
+		if saved[0].PID != 1 || saved[0].Mark != intent.Mark {
+			t.Errorf("note after the start: %+v", saved[0])
+		}
+		close(e.done)
+		e.letGoForTest()
+	})
+}
+
+// letGoForTest releases what spawn started in an engine that never ran.
+func (e *engine) letGoForTest() {
+	for _, c := range e.children {
+		if c.process != nil {
+			c.process.release()
+		}
+	}
+	e.watchers.Wait()
+}
+
+func TestHeldStaysDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{}
+		children := specs(t, entry("a"), entry("b"))
+		children[0].held = true // as the notes of an earlier supervisor said
+		b := beginBench(t, host, children...)
+		b.want("a", Down)
+		b.want("b", Up)
+		if _, err := b.do(t.Context(), OpStart, []string{"a"}); err != nil {
+			t.Fatal(err)
+		}
+		b.want("a", Up)
+	})
+}
+
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	children := specs(t, entry("broker"), entry("echo", procs(3)), entry("page", group("front")), entry("push", group("front")))
+	for _, c := range []struct {
+		names, want string // want "!": an error that ends so
+	}{
+		{"", "broker echo:0 echo:1 echo:2 page push"},
+		{"all", "broker echo:0 echo:1 echo:2 page push"},
+		{"echo:1", "echo:1"},
+		{"echo:*", "echo:0 echo:1 echo:2"},
+		{"push echo:1 broker echo:1", "broker echo:1 push"},
+		{"front:*", "page push"},
+		{"broker:*", "broker"},
+		{"echo", `!unknown child "echo"; there are broker, echo:* (3), front:* (2), all`},
+		{"echo:7", `!unknown child "echo:7"; there are broker, echo:* (3), front:* (2), all`},
+		{"none:*", `!unknown child "none:*"; there are broker, echo:* (3), front:* (2), all`},
+	} {
+		chosen, err := choose(children, strings.Fields(c.names))
+		var got []string
+		for _, c := range chosen {
+			got = append(got, c.name)
+		}
+		result := strings.Join(got, " ")
+		if err != nil {
+			result = "!" + err.Error()
+			if !errors.Is(err, ErrUnknownChild) {
+				t.Errorf("%v is not ErrUnknownChild", err)
+			}
+		}
+		if result != c.want {
+			t.Errorf("choose(%q) = %q, want %q", c.names, result, c.want)
+		}
+	}
+}
