@@ -14,15 +14,16 @@ const (
 )
 
 const (
-	maxHeader  = 9        // flags and an 8-octet length
-	bigFrame   = 16 << 10 // from here on a frame is shared by reference, not copied
-	maxCommand = 16 << 10 // octets of a command once the connection is open
-	minRate    = 64 << 10 // octets per second that buy a message more time than ProgressTimeout
-	minBuffer  = 1 << 10  // read buffer of an idle connection
-	maxBuffer  = 64 << 10 // read buffer of a busy one
-	overread   = 4 << 10  // octets read behind a large message, to find the next header in the same read
-	firstBig   = 72 << 10 // first buffer for a large message
-	maxHint    = 1 << 20  // largest first buffer for a large message, after one that large came whole
+	maxHeader  = 9         // flags and an 8-octet length
+	bigFrame   = 16 << 10  // from here on a frame is shared by reference, not copied
+	maxCommand = 16 << 10  // octets of a command once the connection is open
+	minRate    = 64 << 10  // octets per second that buy a message more time than ProgressTimeout
+	minBuffer  = 1 << 10   // read buffer of an idle connection
+	maxBuffer  = 64 << 10  // read buffer of a busy one
+	maxChunk   = 256 << 10 // room for small octets that a pooled chunk keeps
+	overread   = 4 << 10   // octets read behind a large message, to find the next header in the same read
+	firstBig   = 72 << 10  // first buffer for a large message
+	maxHint    = 1 << 20   // largest first buffer for a large message, after one that large came whole
 )
 
 // headerSize is the length of the header of a frame with n octets.

@@ -9,6 +9,10 @@ import (
 // idleTick is how often a waiting reader looks whether its buffer is too large.
 const idleTick = time.Second
 
+// flushEvery is how many messages of one read are handled before what they caused
+// is flushed.
+const flushEvery = 2048
+
 // input is the reading half of a connection. Only the reader goroutine uses it.
 //
 // The message being received begins either at buf[r] or, when it is large, at
@@ -94,10 +98,15 @@ func (c *Conn) read() error {
 	}
 }
 
-// parse handles all whole messages and commands in the buffer.
+// parse handles all whole messages and commands in the buffer. Now and then it
+// flushes in between: a buffer full of tiny messages must not fill the queue of a
+// peer that reads.
 func (c *Conn) parse() error {
 	in := &c.in
-	for {
+	for n := 1; ; n++ {
+		if n%flushEvery == 0 {
+			in.batch.Flush()
+		}
 		if c.closed.Load() {
 			return ErrClosed // the reason is noted already
 		}

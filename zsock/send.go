@@ -31,7 +31,7 @@ func (ch *chunk) free() {
 	clear(ch.bodies)
 	clear(ch.segments)
 	ch.buf, ch.bodies, ch.pongs, ch.segments = ch.buf[:0], ch.bodies[:0], ch.pongs[:0], ch.segments[:0]
-	if cap(ch.buf) > maxBuffer {
+	if cap(ch.buf) > maxChunk {
 		ch.buf = nil
 	}
 	ch.messages, ch.octets = 0, 0

@@ -1,0 +1,217 @@
+package zsock
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// shapes are the messages that every transport, every security and every foreign
+// peer must carry unchanged.
+func shapes() map[string][]string {
+	fill := func(n int) string { return strings.Repeat("0123456789abcdef", n/16+1)[:n] }
+	many := make([]string, 1024)
+	for i := range many {
+		many[i] = fmt.Sprint(i)
+	}
+	return map[string][]string{
+		"one empty frame":       {""},
+		"only empty frames":     {"", "", ""},
+		"delimiter":             {"", "MDPC02", "echo", "body"},
+		"255 octets":            {fill(255)},
+		"256 octets":            {fill(256)},
+		"around 255":            {fill(254), fill(255), fill(256), fill(257)},
+		"below a large frame":   {fill(bigFrame - 1)},
+		"just a large frame":    {fill(bigFrame)},
+		"above a large frame":   {"head", fill(bigFrame + 1)},
+		"large in the middle":   {"a", fill(100_000), "", fill(70_000), "b"},
+		"around a buffer":       {fill(maxBuffer - 9), fill(maxBuffer), fill(maxBuffer + 1)},
+		"small, beyond buffers": {fill(15_000), fill(15_000), fill(15_000), fill(15_000), fill(15_000)},
+		"1024 frames":           many,
+		"10 MiB":                {"head", fill(10 << 20)},
+	}
+}
+
+func TestShapes(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		testShapes(t, tr, Config{})
+	})
+}
+
+// testShapes sends every shape to an echo and back, one at a time and then all at
+// once.
+func testShapes(t *testing.T, tr transport, cfg Config) {
+	server := echoing()
+	cfg.Type = Router
+	l := listen(t, tr, cfg, server)
+	cfg.Type = Dealer
+	client := newRecorder()
+	c := dial(t, tr, l, cfg, client)
+	all := shapes()
+	for name, frames := range all {
+		send(t, c, frames...)
+		if got := receive(t, client.messages); !slices.Equal(got.frames, frames) {
+			t.Errorf("%s: came back as %d frames, %.60q", name, len(got.frames), got.frames)
+		}
+	}
+	var names []string
+	for name, frames := range all {
+		if name != "10 MiB" { // an empty queue takes it; here it is not empty
+			names = append(names, name)
+			send(t, c, frames...)
+		}
+	}
+	for _, name := range names {
+		if got := receive(t, client.messages); !slices.Equal(got.frames, all[name]) {
+			t.Errorf("%s, pipelined: came back as %d frames, %.60q", name, len(got.frames), got.frames)
+		}
+	}
+	if n, octets := c.Queued(); n != 0 || octets != 0 {
+		t.Errorf("%d messages and %d octets are still queued", n, octets)
+	}
+}
+
+func TestOrder(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		l := listen(t, tr, Config{}, echoing())
+		client := newRecorder()
+		c := dial(t, tr, l, Config{}, client)
+		const n = 4000
+		go func() {
+			var b Batch
+			for i := range n {
+				size := i % 300
+				if i%97 == 0 {
+					size = 20_000 + i
+				}
+				for c.Send(&b, [][]byte{fmt.Append(nil, i), make([]byte, size)}, Body{}) != nil {
+					b.Flush() // the queue is full for now
+				}
+				if i%7 == 0 {
+					b.Flush()
+				}
+			}
+			b.Flush()
+		}()
+		for i := range n {
+			got := receive(t, client.messages)
+			if got.frames[0] != fmt.Sprint(i) {
+				t.Fatalf("message %s in place of %d", got.frames[0], i)
+			}
+		}
+	})
+}
+
+// TestForwarding sends bodies from one connection to others by reference: what
+// arrives must not depend on when the original message is gone.
+func TestForwarding(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		server := newRecorder()
+		held := make(chan Body, 100)
+		server.then = func(_ *Batch, _ *Conn, m *Msg) { held <- m.Body(1).Hold() }
+		l := listen(t, tr, Config{}, server)
+		client := newRecorder()
+		from, to := dial(t, tr, l, Config{}, client), dial(t, tr, l, Config{}, client)
+		receive(t, server.opened)
+		target := receive(t, server.opened)
+		_ = to
+		for i := range 50 {
+			small, large := strings.Repeat(fmt.Sprint(i%10), 10), strings.Repeat(fmt.Sprint(i%10), 30_000)
+			send(t, from, "head", small, large)
+			send(t, from, "head", small)
+		}
+		for i := range 50 {
+			for _, frames := range []int{2, 1} {
+				body := receive(t, held)
+				if body.Frames() != frames || len(body.Append(nil)) != frames {
+					t.Fatalf("body with %d frames, want %d", body.Frames(), frames)
+				}
+				var b Batch
+				if err := target.Send(&b, [][]byte{fmt.Append(nil, i)}, body); err != nil {
+					t.Fatal(err)
+				}
+				body.Release()
+				b.Flush()
+			}
+		}
+		seen := 0
+		for range 100 {
+			got := receive(t, client.messages)
+			digit := got.frames[0][len(got.frames[0])-1:]
+			for _, f := range got.frames[1:] {
+				if strings.Trim(f, digit) != "" {
+					t.Fatalf("message %s carries %.20q", got.frames[0], f)
+				}
+				seen++
+			}
+		}
+		if seen != 150 {
+			t.Errorf("%d body frames arrived, want 150", seen)
+		}
+	})
+}
+
+func TestIdentities(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		server := newRecorder()
+		server.then = func(b *Batch, c *Conn, m *Msg) {
+			if string(c.Peer().Identity) != "twin" || c.Peer().Type != Dealer {
+				t.Errorf("peer %+v", c.Peer())
+			}
+			_ = c.Send(b, nil, m.Body(0))
+		}
+		l := listen(t, tr, Config{}, server)
+		one, two := newRecorder(), newRecorder()
+		c1 := dial(t, tr, l, Config{Identity: []byte("twin")}, one)
+		c2 := dial(t, tr, l, Config{Identity: []byte("twin")}, two)
+		for range 100 {
+			send(t, c1, "for one")
+			send(t, c2, "for two")
+		}
+		for range 100 {
+			if got := receive(t, one.messages); got.frames[0] != "for one" {
+				t.Fatalf("the first got %q", got.frames)
+			}
+			if got := receive(t, two.messages); got.frames[0] != "for two" {
+				t.Fatalf("the second got %q", got.frames)
+			}
+		}
+		a, b := receive(t, server.opened), receive(t, server.opened)
+		if a.Peer().ID == b.Peer().ID || a.Peer().ID == 0 {
+			t.Errorf("handles %d and %d", a.Peer().ID, b.Peer().ID)
+		}
+		if c1.Peer().Type != Router || c1.Peer().Minor != 0 {
+			t.Errorf("the listener is seen as %+v", c1.Peer())
+		}
+	})
+}
+
+// TestWhoTalksToWhom is the table of RFC 28 and 29, tried pair by pair.
+func TestWhoTalksToWhom(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		peers := []string{"REQ", "REP", "DEALER", "ROUTER", "PUB", "SUB", "XPUB", "XSUB", "PUSH", "PULL", "PAIR", "", "router"}
+		fits := map[SocketType]string{
+			Router: "REQ DEALER ROUTER", Dealer: "ROUTER REP DEALER",
+			Pub: "SUB XSUB", XPub: "SUB XSUB", Sub: "PUB XPUB", XSub: "PUB XPUB",
+		}
+		for own, list := range fits {
+			h := newRecorder()
+			l := listen(t, tr, Config{Type: own}, h)
+			for _, peer := range peers {
+				if slices.Contains(strings.Fields(list), peer) {
+					open(t, tr, l, peer, 0)
+					if c := receive(t, h.opened); string(c.Peer().Type) != peer {
+						t.Errorf("%s sees %s as %s", own, peer, c.Peer().Type)
+					}
+					continue
+				}
+				p := &rawPeer{Conn: connect(t, tr, l), t: t}
+				p.write(greeting(0, "NULL"), ready(peer))
+				if rest := string(p.ended()); !strings.Contains(rest, "\x05ERROR") {
+					t.Errorf("%s to %s was not told why: %q", peer, own, rest)
+				}
+			}
+		}
+	})
+}
