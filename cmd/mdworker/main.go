@@ -75,6 +75,7 @@ func (o *options) echo() *cobra.Command {
 }
 
 func (o *options) exec() *cobra.Command {
+	var service string
 	cmd := &cobra.Command{
 		Use:   "exec --service NAME -- CMD ARG...",
 		Short: "Run a program for each request: body on its input, its output as the reply",
@@ -87,9 +88,12 @@ worker itself is killed, CMD dies too, but what CMD started may survive.`,
 		Example: `  mdworker exec --service upper -- tr a-z A-Z
   mdworker exec --service resize --concurrency 2 -- convert - -resize 50% -`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error { return o.runExec(cmd.Context(), args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.cfg.Service = service
+			return o.runExec(cmd.Context(), args)
+		},
 	}
-	cmd.Flags().StringVar(&o.cfg.Service, "service", "", "`name` of the service (required)")
+	cmd.Flags().StringVar(&service, "service", "", "`name` of the service (required)")
 	cmd.Flags().BoolVar(&o.cfg.Once, "once", false, "requests run at most once: never given to another worker")
 	o.shared(cmd)
 	return cmd

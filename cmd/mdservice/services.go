@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mdmesh/mdmesh/client"
+	"github.com/mdmesh/mdmesh/internal/cli"
+	"github.com/mdmesh/mdmesh/services/hostmetrics"
+	"github.com/mdmesh/mdmesh/services/ingest"
+	"github.com/mdmesh/mdmesh/services/push"
+	"github.com/mdmesh/mdmesh/services/rollup"
+	"github.com/mdmesh/mdmesh/services/transform"
+	"github.com/mdmesh/mdmesh/worker"
+)
+
+func (o *options) ingest() *cobra.Command {
+	var cfg ingest.Config
+	cmd := &cobra.Command{
+		Use:   "ingest",
+		Short: "Take records over TCP, one JSON object per line",
+		Long: `ingest answers each line with {"ok": true} once its row is durable, or with
+{"ok": false, "error": "..."}, in order. A record:
+
+  {"series": "cpu.total", "time": "2026-11-21T10:00:00Z", "value": 12.5, "id": "host1-17"}`,
+		Example: `  mdservice ingest
+  printf '{"series":"demo","time":"2026-11-21T10:00:00Z","value":1}\n' | nc -N 127.0.0.1 5570`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.runIngest(cmd.Context(), cfg) },
+	}
+	cmd.Flags().StringVar(&cfg.Listen, "listen", "127.0.0.1:5570", "TCP `address`")
+	cmd.Flags().BoolVar(&cfg.Insecure, "insecure", false, "allow an address other machines can reach")
+	return cmd
+}
+
+func (o *options) runIngest(ctx context.Context, cfg ingest.Config) error {
+	c, err := o.connect()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	cfg.Caller, cfg.Logger = c, o.log
+	s, err := ingest.New(cfg)
+	if err != nil {
+		return cli.Exit(cli.Usage, err)
+	}
+	addr, err := s.Listen(ctx)
+	if err != nil {
+		return explainListen(err)
+	}
+	cli.Listening("ingest", "tcp://"+addr.String())
+	o.ready(ctx)
+	return s.Run(ctx)
+}
+
+func explainListen(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return cli.Exitf(cli.Unavailable, "%w; choose another with --listen (port 0 picks a free one)", err)
+	}
+	return cli.Exit(cli.Unavailable, err)
+}
+
+func (o *options) transform() *cobra.Command {
+	var concurrency int
+	var scope string
+	cmd := &cobra.Command{
+		Use:     "transform",
+		Short:   "Write records as rows, as a worker of the mesh",
+		Example: "  mdservice transform --data /var/lib/mdmesh --concurrency 4",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.runTransform(cmd.Context(), worker.Config{Concurrency: concurrency, Scope: scope})
+		},
+	}
+	cmd.Flags().IntVar(&concurrency, "concurrency", 4, "requests run at once")
+	cmd.Flags().StringVar(&scope, "scope", "local", "local: for this broker only, because the embedded store is; mesh: for all")
+	return cmd
+}
+
+func (o *options) runTransform(ctx context.Context, cfg worker.Config) error {
+	rows, err := o.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	c, err := o.connect()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	service, err := transform.New(transform.Config{Rows: rows, Publisher: c, Logger: o.log})
+	if err != nil {
+		return fmt.Errorf("transform: %w", err)
+	}
+	cfg.Brokers, cfg.Service, cfg.Logger = o.brokers.List, transform.Name, o.log
+	cfg.DrainTimeout = 3 * time.Second
+	cfg.Handler = func(ctx context.Context, r *worker.Request) ([][]byte, error) { return service.Handle(ctx, r.Body) }
+	w, err := worker.New(cfg)
+	if err != nil {
+		return cli.Exit(cli.Usage, err)
+	}
+	o.ready(ctx)
+	return w.Run(ctx)
+}
+
+func (o *options) rollup() *cobra.Command {
+	return &cobra.Command{
+		Use:     "rollup",
+		Short:   "Sum rows into windows of 10 s, a minute, an hour, a day",
+		Example: "  mdservice rollup --data /var/lib/mdmesh",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.runRollup(cmd.Context()) },
+	}
+}
+
+func (o *options) runRollup(ctx context.Context) error {
+	rollups, err := o.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer rollups.Close()
+	c, err := o.connect()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	s, err := rollup.New(rollup.Config{Rollups: rollups, Publisher: c, Logger: o.log})
+	if err != nil {
+		return fmt.Errorf("rollup: %w", err)
+	}
+	o.ready(ctx)
+	return together(ctx, s.Run, o.listen(c, rollup.DirtyTopic, s.Wake))
+}
+
+func (o *options) push() *cobra.Command {
+	var cfg push.Config
+	var insecure bool
+	cmd := &cobra.Command{
+		Use:     "push",
+		Short:   "Serve the page, its websocket and GET /api/rollups",
+		Example: "  mdservice push --listen 127.0.0.1:8080",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if host, _, err := net.SplitHostPort(cfg.Listen); err != nil {
+				return cli.Exitf(cli.Usage, "--listen %q: want HOST:PORT", cfg.Listen)
+			} else if ip := net.ParseIP(host); !insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+				return cli.Exitf(cli.Config, "--listen %s is open to the network: bind a loopback address, or add --insecure", cfg.Listen)
+			}
+			return o.runPush(cmd.Context(), cfg)
+		},
+	}
+	cmd.Flags().StringVar(&cfg.Listen, "listen", push.DefaultListen, "HTTP `address`")
+	cmd.Flags().BoolVar(&insecure, "insecure", false, "allow an address other machines can reach")
+	return cmd
+}
+
+func (o *options) runPush(ctx context.Context, cfg push.Config) error {
+	reader, err := o.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	c, err := o.connect()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	cfg.Store, cfg.Logger = reader, o.log
+	cfg.Listening = func(addr string) {
+		cli.Listening("page", "http://"+addr)
+		o.ready(ctx)
+	}
+	s, err := push.New(cfg)
+	if err != nil {
+		return fmt.Errorf("push: %w", err)
+	}
+	err = together(ctx, s.Run, o.listen(c, rollup.Topic, s.Hint))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return explainListen(err)
+	}
+	return err
+}
+
+func (o *options) hostmetrics() *cobra.Command {
+	var cfg hostmetrics.Config
+	cmd := &cobra.Command{
+		Use:   "hostmetrics",
+		Short: "Measure this machine and send it to ingest",
+		Long: `hostmetrics samples CPU, load, memory, disks, network and the mesh's own processes
+from /proc and sends them to ingest over TCP, as any program could.`,
+		Example: "  mdservice hostmetrics --to 127.0.0.1:5570 --interval 1s",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg.Logger = o.log
+			m, err := hostmetrics.New(cfg)
+			if err != nil {
+				return cli.Exit(cli.Usage, err)
+			}
+			o.ready(cmd.Context())
+			return m.Run(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.To, "to", "127.0.0.1:5570", "`address` of ingest")
+	f.DurationVar(&cfg.Interval, "interval", time.Second, "time between samples")
+	f.StringVar(&cfg.Prefix, "prefix", "", "put before the name of every series, such as web1.")
+	return cmd
+}
+
+var _ ingest.Caller = (*client.Client)(nil)
