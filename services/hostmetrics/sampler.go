@@ -68,11 +68,15 @@ func (s *sampler) sample(now time.Time) []point {
 	return s.mesh(points, seconds)
 }
 
-// read returns a file's content; that it cannot be read is said once, and once
-// that it can be again.
-func (s *sampler) read(name string) ([]byte, bool) {
-	b, err := os.ReadFile(filepath.Join(s.proc, name))
-	return b, s.usable(name, err)
+// parsed reads and parses one file. That it is not usable is said once, and once
+// that it is again.
+func parsed[T any](s *sampler, file string, parse func([]byte) (T, error)) (T, bool) {
+	var result T
+	b, err := os.ReadFile(filepath.Join(s.proc, file))
+	if err == nil {
+		result, err = parse(b)
+	}
+	return result, s.usable(file, err)
 }
 
 // usable notes whether name could be read and understood.
@@ -90,12 +94,8 @@ func (s *sampler) usable(name string, err error) bool {
 
 // cpu adds the part of the time, in percent, in which processors were busy.
 func (s *sampler) cpu(points []point) []point {
-	b, ok := s.read("stat")
+	now, ok := parsed(s, "stat", parseStat)
 	if !ok {
-		return points
-	}
-	now, err := parseStat(b)
-	if !s.usable("stat", err) {
 		return points
 	}
 	for _, name := range names(now) {
@@ -115,24 +115,16 @@ func (s *sampler) cpu(points []point) []point {
 }
 
 func (s *sampler) load(points []point) []point {
-	b, ok := s.read("loadavg")
+	loads, ok := parsed(s, "loadavg", parseLoad)
 	if !ok {
-		return points
-	}
-	loads, err := parseLoad(b)
-	if !s.usable("loadavg", err) {
 		return points
 	}
 	return append(points, point{"load.1m", loads[0]}, point{"load.5m", loads[1]}, point{"load.15m", loads[2]})
 }
 
 func (s *sampler) memory(points []point) []point {
-	b, ok := s.read("meminfo")
+	m, ok := parsed(s, "meminfo", parseMemory)
 	if !ok {
-		return points
-	}
-	m, err := parseMemory(b)
-	if !s.usable("meminfo", err) {
 		return points
 	}
 	points = append(points,
@@ -147,12 +139,8 @@ func (s *sampler) memory(points []point) []point {
 // traffic adds octets per second in both directions for everything in file.
 func (s *sampler) traffic(points []point, seconds float64, file, prefix string, suffix [2]string,
 	parse func([]byte) (map[string]traffic, error), last *map[string]traffic) []point {
-	b, ok := s.read(file)
+	now, ok := parsed(s, file, parse)
 	if !ok {
-		return points
-	}
-	now, err := parse(b)
-	if !s.usable(file, err) {
 		return points
 	}
 	for _, name := range names(now) {
