@@ -1,0 +1,453 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mdmesh/mdmesh/supervisor"
+)
+
+// guard is the longest any wait may take.
+const guard = 30 * time.Second
+
+// The test binary is also mdsupervisor itself, and a child that cannot be asked
+// to end.
+func TestMain(m *testing.M) {
+	switch {
+	case os.Getenv("PLAY") == "mdsupervisor":
+		if err := os.Unsetenv("PLAY"); err != nil {
+			panic(err)
+		}
+		main()
+	case len(os.Args) == 2 && os.Args[1] == "stubborn":
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("up")
+		<-time.After(2 * guard)
+	default:
+		if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+			panic(err)
+		}
+		os.Exit(m.Run())
+	}
+}
+
+// folder returns one with a path short enough for a socket.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mdsup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func file(t *testing.T, dir, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, "mesh.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func program(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "PLAY=mdsupervisor")
+	return cmd
+}
+
+// call runs a command to its end.
+func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), guard)
+	defer cancel()
+	cmd := program(ctx, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// daemon is a running "mdsupervisor run".
+type daemon struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	socket string
+	lines  chan string // its standard error
+	exit   chan int
+}
+
+// start runs mdsupervisor and waits until systemd would take it for ready.
+func start(t *testing.T, config string, args ...string) *daemon {
+	t.Helper()
+	dir := filepath.Dir(config)
+	told := notifications(t, filepath.Join(dir, "n"))
+	d := &daemon{t: t, socket: filepath.Join(dir, "s.sock"), lines: make(chan string, 1000), exit: make(chan int, 1)}
+	d.cmd = program(context.Background(), append([]string{"run", "--config", config, "--socket", d.socket}, args...)...)
+	d.cmd.Env = append(d.cmd.Env, "NOTIFY_SOCKET="+filepath.Join(dir, "n"))
+	stderr, err := d.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			d.lines <- lines.Text()
+		}
+		_ = d.cmd.Wait()
+		d.exit <- d.cmd.ProcessState.ExitCode()
+	}()
+	t.Cleanup(func() {
+		_ = d.cmd.Process.Signal(syscall.SIGTERM)
+		<-done
+	})
+	if got := <-told; got != "READY=1" {
+		t.Fatalf("first note to the service manager: %q", got)
+	}
+	return d
+}
+
+// notifications receives what is told to a service manager.
+func notifications(t *testing.T, path string) <-chan string {
+	t.Helper()
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	told := make(chan string, 100)
+	go func() {
+		defer close(told)
+		for buf := make([]byte, 4096); ; {
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			told <- string(buf[:n])
+		}
+	}()
+	return told
+}
+
+// line waits for a line of standard error that matches.
+func (d *daemon) line(pattern string) []string {
+	d.t.Helper()
+	re := regexp.MustCompile(pattern)
+	end := time.After(guard)
+	for {
+		select {
+		case text := <-d.lines:
+			if m := re.FindStringSubmatch(text); m != nil {
+				return m
+			}
+		case <-end:
+			d.t.Fatalf("no line like %q within %v", pattern, guard)
+		}
+	}
+}
+
+func (d *daemon) ended() int {
+	d.t.Helper()
+	select {
+	case code := <-d.exit:
+		return code
+	case <-time.After(guard):
+		d.t.Fatalf("mdsupervisor did not end within %v", guard)
+		return -1
+	}
+}
+
+func (d *daemon) status() []supervisor.ChildStatus {
+	d.t.Helper()
+	code, out, errs := call(d.t, "-o", "json", "status", "--socket", d.socket)
+	var children []supervisor.ChildStatus
+	if err := json.Unmarshal([]byte(out), &children); code != 0 || err != nil {
+		d.t.Fatalf("status: exit code %d, %v, stderr %q", code, err, errs)
+	}
+	return children
+}
+
+const sleepers = `
+[[child]]
+name = "one"
+command = ["sleep", "1000"]
+
+[[child]]
+name = "many"
+command = ["sleep", "1000"]
+numprocs = 2
+`
+
+func gone(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || regexp.MustCompile(`\) [ZX] `).Match(text)
+}
+
+func TestLifeAndCommands(t *testing.T) {
+	t.Parallel()
+	d := start(t, file(t, folder(t), sleepers))
+
+	code, out, _ := call(t, "-o", "json", "status", "--socket", d.socket)
+	var fields []map[string]any
+	if err := json.Unmarshal([]byte(out), &fields); code != 0 || err != nil || len(fields) != 3 {
+		t.Fatalf("status: exit code %d, %v, %s", code, err, out)
+	}
+	for i, want := range []string{"one", "many:0", "many:1"} {
+		f := fields[i]
+		since, err := time.Parse(time.RFC3339, f["since"].(string))
+		if len(f) != 5 || f["name"] != want || f["state"] != "up" || f["pid"].(float64) < 1 || f["restarts"] != 0.0 || err != nil || since.Location() != time.UTC {
+			t.Errorf("child %d is %v", i, f)
+		}
+	}
+
+	for _, c := range []struct {
+		args   string
+		code   int
+		stdout string // a pattern
+		stderr string // a pattern
+	}{
+		{"status", 0, `(?s)^NAME +STATE +PID +FOR +RESTARTS\none +up +\d+ +\S+ +0\n.*many:1`, `^$`},
+		{"status many:*", 0, `many:0(?s:.*)many:1`, `^$`},
+		{"stop many:1", 0, `many:1 +down +- `, `^$`},
+		{"status many:1", 3, `many:1 +down +- `, `^$`},
+		{"status many:*", 0, `many:1 +down +- `, `^$`},
+		{"start many:*", 0, `many:1 +up +\d+ `, `^$`},
+		{"restart all", 0, `one +up +\d+ `, `^$`},
+		{"stop", 64, `^$`, `^mdsupervisor: stop what\? name children, GROUP:\* or all \(see mdsupervisor stop --help\)\n$`},
+		{"stop nobody", 1, `^$`, `^mdsupervisor: unknown child "nobody"; there are one, many:\* \(2\), all\n$`},
+		{"status -o yaml", 64, `^$`, `--output is "yaml"; choose table or json`},
+		{"status --sockt x", 64, `^$`, `^mdsupervisor: unknown flag: --sockt \(see mdsupervisor status --help\)\n$`},
+		{"run --config " + filepath.Join(filepath.Dir(d.socket), "mesh.toml"), 69, `^$`, fmt.Sprintf(`another supervisor is running: pid %d holds`, d.cmd.Process.Pid)},
+	} {
+		code, out, errs := call(t, append(strings.Fields(c.args), "--socket", d.socket)...)
+		if code != c.code || !regexp.MustCompile(c.stdout).MatchString(out) || !regexp.MustCompile(c.stderr).MatchString(errs) {
+			t.Errorf("%s: exit code %d\nstdout %s\nstderr %s", c.args, code, out, errs)
+		}
+	}
+
+	children := d.status()
+	if code, out, errs := call(t, "shutdown", "--socket", d.socket); code != 0 || out != "" || errs != "" {
+		t.Errorf("shutdown: exit code %d, stdout %q, stderr %q", code, out, errs)
+	}
+	if code := d.ended(); code != 0 {
+		t.Errorf("mdsupervisor ended with %d", code)
+	}
+	for _, c := range children {
+		if !gone(c.PID) {
+			t.Errorf("%s (pid %d) is left", c.Name, c.PID)
+		}
+	}
+	if code, _, errs := call(t, "status", "--socket", d.socket); code != 3 || !strings.Contains(errs, "no supervisor is running at "+d.socket+"; start one with: ") || strings.Count(errs, "\n") != 1 {
+		t.Errorf("status afterwards: exit code %d, stderr %q", code, errs)
+	}
+	if code, _, errs := call(t, "stop", "one", "--socket", d.socket); code != 69 {
+		t.Errorf("stop afterwards: exit code %d, stderr %q", code, errs)
+	}
+}
+
+func TestSignalsEndAll(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(sig.String(), func(t *testing.T) {
+			t.Parallel()
+			d := start(t, file(t, folder(t), sleepers))
+			children := d.status()
+			if err := d.cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			if code := d.ended(); code != 0 {
+				t.Errorf("ended with %d", code)
+			}
+			for _, c := range children {
+				if !gone(c.PID) {
+					t.Errorf("%s (pid %d) is left", c.Name, c.PID)
+				}
+			}
+		})
+	}
+}
+
+// TestSecondSignalKills: a child that does not end may not make a second Ctrl-C
+// leave children behind.
+func TestSecondSignalKills(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	d := start(t, file(t, dir, fmt.Sprintf("[[child]]\nname = \"s\"\ncommand = [%q, \"stubborn\"]\nstop_timeout = \"1h\"\n", os.Args[0])), "--stop-timeout", "1h")
+	log := filepath.Join(d.socket+".logs", "s.log")
+	for end := time.After(guard); ; {
+		if text, _ := os.ReadFile(log); bytes.Contains(text, []byte("up")) {
+			break
+		}
+		select {
+		case <-end:
+			t.Fatal("the child did not come up")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	pid := d.status()[0].PID
+	if err := d.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	d.line("stopping all children")
+	if err := d.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if code := d.ended(); code != 0 || !gone(pid) {
+		t.Errorf("ended with %d, child gone: %v", code, gone(pid))
+	}
+}
+
+func TestHTTP(t *testing.T) {
+	t.Parallel()
+	d := start(t, file(t, folder(t), sleepers), "--http", "127.0.0.1:0")
+	base := d.line(`^listening role=http endpoint=(http://127\.0\.0\.1:\d+)$`)[1]
+	get := func(path string) (int, string) {
+		t.Helper()
+		resp, err := http.Get(base + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	code, body := get("/status")
+	var children []supervisor.ChildStatus
+	if err := json.Unmarshal([]byte(body), &children); code != 200 || err != nil || !reflect.DeepEqual(children, d.status()) {
+		t.Errorf("/status: %d, %v, %s", code, err, body)
+	}
+	if code, body := get("/healthz"); code != 200 || body != "ok\n" {
+		t.Errorf("/healthz: %d %q", code, body)
+	}
+	if code, _ := get("/nothing"); code != 404 {
+		t.Errorf("/nothing: %d", code)
+	}
+	if code, _, errs := call(t, "run", "--config", filepath.Join(filepath.Dir(d.socket), "mesh.toml"), "--socket", d.socket+"2", "--http", strings.TrimPrefix(base, "http://")); code != 69 || !strings.Contains(errs, "choose another address with --http") {
+		t.Errorf("address in use: exit code %d, stderr %q", code, errs)
+	}
+}
+
+func TestBadFile(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, text, want string }{
+		{"syntax", "[[child]]\nname = \"a\ncommand = []\n", ":2:10: "},
+		{"unknown key", "[[child]]\nname = \"a\"\ncommand = [\"x\"]\nnumproc = 2\n", ":4:1: unknown key \"child.numproc\"\n  numproc = 2\n  ^\n"},
+		{"type", "[[child]]\nname = \"a\"\ncommand = \"x\"\n", ":3:11: "},
+		{"policy", "[[child]]\nname = \"a\"\ncommand = [\"x\"]\nrestart = \"sometimes\"\n", ":4:11: restart is \"sometimes\"; choose permanent, transient or temporary\n  restart = \"sometimes\"\n            ^\n"},
+		{"doubled name", "[[child]]\nname = \"a\"\ncommand = [\"x\"]\n[[child]]\nname = \"a\"\ncommand = [\"x\"]\n", ":5:8: there is another child named \"a\"\n"},
+		{"no command", "[[child]]\nname = \"a\"\n", ":1:3: child a has no command"},
+		{"no child", "log_dir = \"x\"\n", ": names no child; write at least one [[child]] with name and command"},
+		{"bad name", "[[child]]\nname = \"a:b\"\ncommand = [\"x\"]\n", ":2:8: \"a:b\" is no name for a child"},
+		{"numprocs", "[[child]]\nname = \"a\"\ncommand = [\"x\"]\nnumprocs = 0\n", ":4:12: numprocs is 0; choose 1 to 1000"},
+		{"signal", "[[child]]\nname = \"a\"\ncommand = [\"x\"]\nstop_signal = \"STOPIT\"\n", ":4:15: \"STOPIT\" is no signal"},
+		{"duration", "[[child]]\nname = \"a\"\ncommand = [\"x\"]\nstop_timeout = \"soon\"\n", ":4:16: \"soon\" is no duration"},
+		{"environment", "[[child]]\nname = \"a\"\ncommand = [\"x\"]\nenvironment = {\"A=B\" = \"1\"}\n", ": \"A=B\" cannot be set as an environment variable"},
+		{"missing program", "[[child]]\nname = \"a\"\ncommand = [\"no-such-program\"]\n", ": child a: no-such-program: found neither beside mdsupervisor nor in PATH\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			path := file(t, folder(t), c.text)
+			code, out, errs := call(t, "run", "--config", path, "--check-config", "--socket", filepath.Join(filepath.Dir(path), "s"))
+			if code != 78 || out != "" || !strings.HasPrefix(errs, "mdsupervisor: "+path) || !strings.Contains(errs, c.want) {
+				t.Errorf("exit code %d, stderr\n%s\nwant %s", code, errs, c.want)
+			}
+		})
+	}
+	if code, out, errs := call(t, "run", "--config", file(t, folder(t), sleepers), "--check-config"); code != 0 || out+errs != "" {
+		t.Errorf("good file: exit code %d, %q %q", code, out, errs)
+	}
+	if code, _, errs := call(t, "run", "--config", "/no/such.toml", "--socket", "/tmp/s"); code != 78 || errs != "mdsupervisor: /no/such.toml: no such file\n" {
+		t.Errorf("no file: exit code %d, %q", code, errs)
+	}
+	if code, _, errs := call(t, "run"); code != 64 || !strings.Contains(errs, "name a file with --config FILE") {
+		t.Errorf("no --config: exit code %d, %q", code, errs)
+	}
+}
+
+// TestChildrenDoNotInheritOurFlags: MD_CONFIG names our file, not theirs.
+func TestChildrenDoNotInheritOurFlags(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	path := file(t, dir, "[[child]]\nname = \"env\"\ncommand = [\"sh\", \"-c\", \"env; echo done; sleep 1000\"]\n")
+	told := notifications(t, filepath.Join(dir, "n"))
+	cmd := program(context.Background(), "run")
+	socket := filepath.Join(dir, "s.sock")
+	cmd.Env = append(cmd.Env, "MD_CONFIG="+path, "MD_SOCKET="+socket, "MD_LOG_LEVEL=warn", "MD_BROKER=tcp://127.0.0.1:1", "NOTIFY_SOCKET="+filepath.Join(dir, "n"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	})
+	<-told
+	var text []byte
+	for end := time.After(guard); !bytes.Contains(text, []byte("done")); {
+		text, _ = os.ReadFile(filepath.Join(socket+".logs", "env.log"))
+		select {
+		case <-end:
+			t.Fatalf("the child wrote %q", text)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	for _, name := range []string{"MD_CONFIG=", "MD_SOCKET=", "NOTIFY_SOCKET="} {
+		if bytes.Contains(text, []byte(name)) {
+			t.Errorf("the child inherited %s", name)
+		}
+	}
+	for _, pair := range []string{"MD_LOG_LEVEL=warn", "MD_BROKER=tcp://127.0.0.1:1", "MD_SUPERVISED=env/"} {
+		if !bytes.Contains(text, []byte(pair)) {
+			t.Errorf("the child lacks %s", pair)
+		}
+	}
+}
+
+func TestHelpShowsExamples(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"--help"}, {"run", "--help"}, {"status", "--help"}, {"start", "--help"}, {"stop", "--help"}, {"restart", "--help"}, {"shutdown", "--help"}} {
+		if code, out, _ := call(t, args...); code != 0 || !strings.Contains(out, "Examples:\n  mdsupervisor ") {
+			t.Errorf("%q: exit code %d\n%s", args, code, out)
+		}
+	}
+	if code, out, _ := call(t, "--version"); code != 0 || !strings.HasPrefix(out, "mdsupervisor ") {
+		t.Errorf("--version: exit code %d, %q", code, out)
+	}
+}
+
+func TestAge(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0s", 0: "0s", 1500 * time.Millisecond: "1s", 61 * time.Second: "1m1s",
+		time.Hour + 2*time.Minute + 3*time.Second: "1h2m", 76*time.Hour + time.Minute: "3d4h",
+	} {
+		if got := age(d); got != want {
+			t.Errorf("age(%v) = %q, want %q", d, got, want)
+		}
+	}
+}
