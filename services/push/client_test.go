@@ -53,6 +53,14 @@ func TestHintsCoalesce(t *testing.T) {
 		if polls := s.Stats().Polls - before; polls < 1 || polls > 2 {
 			t.Errorf("a thousand hints made %d reads", polls)
 		}
+		before = s.Stats().Polls
+		for range 1000 {
+			s.Hint()
+			<-time.After(time.Millisecond)
+		}
+		if polls, most := s.Stats().Polls-before, uint64(time.Second/hintSpacing)+1; polls < most/2 || polls > most {
+			t.Errorf("a second of hints made %d reads, want about %d", polls, most)
+		}
 	})
 }
 

@@ -117,7 +117,7 @@ func (s *Service) Run(ctx context.Context) error {
 		<-ctx.Done()
 		s.shutdown(server)
 	})
-	err = server.Serve(listener)
+	err = server.Serve(limit(listener, s.config.MaxClients+plainConns))
 	stop()
 	running.Wait()
 	if !errors.Is(err, http.ErrServerClosed) {

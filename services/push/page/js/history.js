@@ -39,9 +39,11 @@ export class HistoryReader {
     this.#next();
   }
 
-  /** @param {Series} series not in sight any more: what was not begun is not needed */
+  /** @param {Series} series its small chart left the sight: what was not begun is not needed */
   forget(series) {
-    for (const [key, wish] of this.#wishes) if (wish.series === series) this.#wishes.delete(key);
+    for (const [key, wish] of this.#wishes) {
+      if (wish.series === series && wish.limit === sparkPoints) this.#wishes.delete(key);
+    }
   }
 
   /** Tries at once what failed before. */
