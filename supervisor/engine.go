@@ -25,6 +25,7 @@ type engine struct {
 	save     func([]note)  // keeps what a next supervisor must know
 	turn     func()        // called at each turn of the loop; may be nil
 	every    time.Duration // turn at least this often; 0 = as events come
+	stopping func()        // called when shutdown begins; may be nil
 	bound    time.Duration // how long shutdown may take
 
 	queue   []*child  // to be started, one after the other
@@ -330,6 +331,9 @@ func (e *engine) shutdown() {
 		return
 	}
 	e.log.Info("stopping all children", "within", e.bound)
+	if e.stopping != nil {
+		e.stopping()
+	}
 	e.queue = nil
 	now := time.Now()
 	cl := &closing{next: now, deadline: now.Add(e.bound), abandon: now.Add(e.bound + abandonAfter)}

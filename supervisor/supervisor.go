@@ -33,6 +33,9 @@ type Config struct {
 	// at least once per TurnEvery (0: only as things happen). It must not block.
 	Turn      func()
 	TurnEvery time.Duration
+	// Stopping, if set, is called from the same loop when the end begins. It must
+	// not block.
+	Stopping func()
 }
 
 // Supervisor keeps the children of one file running. Its methods may be called
@@ -66,7 +69,7 @@ func New(cfg Config) (*Supervisor, error) {
 		cfg.StopTimeout = defaultStopTimeout
 	}
 	e := newEngine(cfg.File.children(), system{logDir: cfg.logDir(), notify: socket + notifySuffix}, cfg.Logger)
-	e.bound, e.turn, e.every = cfg.StopTimeout, cfg.Turn, cfg.TurnEvery
+	e.bound, e.turn, e.every, e.stopping = cfg.StopTimeout, cfg.Turn, cfg.TurnEvery, cfg.Stopping
 	return &Supervisor{config: cfg, engine: e}, nil
 }
 

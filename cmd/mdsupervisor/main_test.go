@@ -92,7 +92,8 @@ type daemon struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	socket string
-	lines  chan string // its standard error
+	lines  chan string   // its standard error
+	told   <-chan string // what it tells the service manager after READY=1
 	exit   chan int
 }
 
@@ -101,7 +102,7 @@ func start(t *testing.T, config string, args ...string) *daemon {
 	t.Helper()
 	dir := filepath.Dir(config)
 	told := notifications(t, filepath.Join(dir, "n"))
-	d := &daemon{t: t, socket: filepath.Join(dir, "s.sock"), lines: make(chan string, 1000), exit: make(chan int, 1)}
+	d := &daemon{t: t, socket: filepath.Join(dir, "s.sock"), lines: make(chan string, 1000), told: told, exit: make(chan int, 1)}
 	d.cmd = program(context.Background(), append([]string{"run", "--config", config, "--socket", d.socket}, args...)...)
 	d.cmd.Env = append(d.cmd.Env, "NOTIFY_SOCKET="+filepath.Join(dir, "n"))
 	stderr, err := d.cmd.StderrPipe()
@@ -277,6 +278,9 @@ func TestSignalsEndAll(t *testing.T) {
 			children := d.status()
 			if err := d.cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
+			}
+			if note := <-d.told; note != "STOPPING=1" {
+				t.Errorf("told the service manager %q", note)
 			}
 			if code := d.ended(); code != 0 {
 				t.Errorf("ended with %d", code)

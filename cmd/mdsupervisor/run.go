@@ -82,15 +82,17 @@ func (r *runOptions) run(ctx context.Context) error {
 	}
 	log := logging.New("mdsupervisor")
 	var ready sync.Once
+	watchdog := notify.WatchdogInterval()
 	s, err := supervisor.New(supervisor.Config{
 		File:        file,
 		Socket:      r.socket,
 		StopTimeout: r.stopTimeout,
 		Logger:      log,
-		TurnEvery:   notify.WatchdogInterval(),
+		TurnEvery:   watchdog,
+		Stopping:    func() { tell(log, notify.Stopping) },
 		Turn: func() {
 			ready.Do(func() { tell(log, notify.Ready) })
-			if notify.WatchdogInterval() > 0 {
+			if watchdog > 0 {
 				tell(log, notify.Watchdog)
 			}
 		},
@@ -109,7 +111,6 @@ func (r *runOptions) serve(ctx context.Context, s *supervisor.Supervisor, log hc
 	}
 	defer stopHTTP()
 	defer hurryOnSecondSignal(ctx, s)()
-	defer context.AfterFunc(ctx, func() { tell(log, notify.Stopping) })()
 	err = s.Run(ctx)
 	if errors.Is(err, supervisor.ErrRunning) {
 		return cli.Exit(cli.Unavailable, err)
