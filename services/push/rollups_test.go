@@ -54,6 +54,27 @@ func TestNewestOfAllSeries(t *testing.T) {
 	}
 }
 
+func TestNewestIsSortedBySeries(t *testing.T) {
+	t.Parallel()
+	st := mem.NewStore()
+	for _, series := range strings.Fields("b a.b a/b B é z a- a 10 9 a.b.c ~ aa _ Z 1") {
+		st.PutPoints(tenSeconds(series, 0, 1))
+	}
+	_, addr := serve(t, Config{Store: st})
+	_, _, body := get(t, "http://"+addr+"/api/rollups")
+	var answer []struct{ Series string }
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, item := range answer {
+		got = append(got, item.Series)
+	}
+	if len(got) != 16 || !slices.IsSorted(got) {
+		t.Errorf("order %q", got)
+	}
+}
+
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	st := mem.NewStore()

@@ -172,8 +172,12 @@ func TestOrigin(t *testing.T) {
 			t.Errorf("origin %q: %v %v, want %d", test.origin, response, err, test.want)
 		}
 	}
-	if n := s.Stats().Ended[string(reasonOrigin)]; n != 4 {
-		t.Errorf("%d counted as foreign origin, want 4", n)
+	_, response, err := dialWS(t, addr, nil, http.Header{"Host": {"push.example"}, "Origin": {"http://push.example.evil"}})
+	if response == nil || response.StatusCode != http.StatusForbidden {
+		t.Errorf("a host that begins alike: %v %v", response, err)
+	}
+	if n := s.Stats().Ended[string(reasonOrigin)]; n != 5 {
+		t.Errorf("%d counted as foreign origin, want 5", n)
 	}
 }
 

@@ -61,7 +61,7 @@ export class HistoryReader {
       this.#read(wish).then(() => this.failed(null), (error) => {
         this.#wishes.set(key, wish);
         this.#retry ||= setTimeout(() => this.retry(), 2000 + Math.random() * 3000);
-        this.failed(`History cannot be read: ${error.message}`);
+        this.failed(`History cannot be read: ${reason(error)}.`);
       }).finally(() => {
         this.#running.delete(key);
         this.#next();
@@ -80,4 +80,10 @@ export class HistoryReader {
     history.loaded = Math.max(history.loaded, limit);
     this.changed(series);
   }
+}
+
+/** @param {Error} error */
+function reason(error) {
+  if (error.name === 'TimeoutError') return 'the server is too slow';
+  return error instanceof TypeError ? 'the server cannot be reached' : error.message;
 }

@@ -56,7 +56,7 @@ export class Status {
       const wait = Math.ceil((socket.retryAt - Date.now()) / 1000);
       const again = this.#pointAt || socket.retryAt;
       state = again ? 'reconnecting' : 'connecting';
-      text = again ? (wait > 0 ? `reconnecting in ${wait} s` : 'reconnecting') : 'connecting';
+      text = again ? (wait > 0 ? `reconnecting ${wait} s` : 'reconnecting') : 'connecting';
       if (old > staleAfter) text += ` · stale ${age(old)}`;
     } else if (old > staleAfter) {
       [state, text] = ['stale', `stale ${age(old)}`];
@@ -64,6 +64,7 @@ export class Status {
     if (root.dataset.state !== state) byId('state-spoken').textContent = state;
     root.dataset.state = state;
     byId('state-text').textContent = text;
+    byId('state').title = text;
     /** @type {HTMLButtonElement} */ (byId('state')).disabled = !socket.retryAt;
   }
 
