@@ -23,7 +23,7 @@ const notRunning = 3
 func statusCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status [NAME|GROUP:*|all]...",
-		Short: "Show the children; exit 3 if the supervisor, or a child that was named, does not run",
+		Short: "Show the children; exit 3 if the supervisor, or any child that was named, does not run",
 		Example: `  mdsupervisor status
   mdsupervisor -o json status 'echo:*'`,
 		Args: cobra.ArbitraryArgs,
@@ -38,8 +38,8 @@ func statusCommand(o *options) *cobra.Command {
 			if err := o.print(cmd.OutOrStdout(), children); err != nil {
 				return err
 			}
-			running := func(c supervisor.ChildStatus) bool { return c.PID > 0 }
-			if len(names) > 0 && !slices.ContainsFunc(children, running) {
+			down := func(c supervisor.ChildStatus) bool { return c.PID == 0 }
+			if len(names) > 0 && slices.ContainsFunc(children, down) {
 				return cli.Exit(notRunning, nil)
 			}
 			return nil

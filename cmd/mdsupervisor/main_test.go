@@ -234,7 +234,8 @@ func TestLifeAndCommands(t *testing.T) {
 		{"status many:*", 0, `many:0(?s:.*)many:1`, `^$`},
 		{"stop many:1", 0, `many:1 +down +- `, `^$`},
 		{"status many:1", 3, `many:1 +down +- `, `^$`},
-		{"status many:*", 0, `many:1 +down +- `, `^$`},
+		{"status many:*", 3, `many:1 +down +- `, `^$`},
+		{"status many:0", 0, `many:0 +up +`, `^$`},
 		{"start many:*", 0, `many:1 +up +\d+ `, `^$`},
 		{"restart all", 0, `one +up +\d+ `, `^$`},
 		{"stop", 64, `^$`, `^mdsupervisor: stop what\? name children, GROUP:\* or all \(see mdsupervisor stop --help\)\n$`},
@@ -394,6 +395,20 @@ func TestBadFile(t *testing.T) {
 	}
 }
 
+// TestExampleInHelp: what --help shows is a file that works.
+func TestExampleInHelp(t *testing.T) {
+	t.Parallel()
+	_, help, _ := call(t, "run", "--help")
+	_, rest, _ := strings.Cut(help, "The file:")
+	example, _, found := strings.Cut(rest, "Also:")
+	if !found {
+		t.Fatalf("no example in\n%s", help)
+	}
+	if _, err := supervisor.Load(file(t, folder(t), example)); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestChildrenDoNotInheritOurFlags: MD_CONFIG names our file, not theirs.
 func TestChildrenDoNotInheritOurFlags(t *testing.T) {
 	t.Parallel()
@@ -402,7 +417,8 @@ func TestChildrenDoNotInheritOurFlags(t *testing.T) {
 	told := notifications(t, filepath.Join(dir, "n"))
 	cmd := program(context.Background(), "run")
 	socket := filepath.Join(dir, "s.sock")
-	cmd.Env = append(cmd.Env, "MD_CONFIG="+path, "MD_SOCKET="+socket, "MD_LOG_LEVEL=warn", "MD_BROKER=tcp://127.0.0.1:1", "NOTIFY_SOCKET="+filepath.Join(dir, "n"))
+	cmd.Env = append(cmd.Env, "MD_CONFIG="+path, "MD_SOCKET="+socket, "MD_LOG_LEVEL=warn", "MD_BROKER=tcp://127.0.0.1:1",
+		"NOTIFY_SOCKET="+filepath.Join(dir, "n"), "WATCHDOG_USEC=20000")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -410,7 +426,11 @@ func TestChildrenDoNotInheritOurFlags(t *testing.T) {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 	})
-	<-told
+	for _, want := range []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1"} {
+		if note := <-told; note != want {
+			t.Errorf("told the service manager %q, want %q", note, want)
+		}
+	}
 	var text []byte
 	for end := time.After(guard); !bytes.Contains(text, []byte("done")); {
 		text, _ = os.ReadFile(filepath.Join(socket+".logs", "env.log"))
@@ -420,7 +440,7 @@ func TestChildrenDoNotInheritOurFlags(t *testing.T) {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	for _, name := range []string{"MD_CONFIG=", "MD_SOCKET=", "NOTIFY_SOCKET="} {
+	for _, name := range []string{"MD_CONFIG=", "MD_SOCKET=", "NOTIFY_SOCKET=", "WATCHDOG_USEC="} {
 		if bytes.Contains(text, []byte(name)) {
 			t.Errorf("the child inherited %s", name)
 		}
