@@ -295,9 +295,9 @@ func TestSignalsEndAll(t *testing.T) {
 	}
 }
 
-// TestSecondSignalKills: a child that does not end may not make a second Ctrl-C
-// leave children behind.
-func TestSecondSignalKills(t *testing.T) {
+// TestSecondInterruptKills: a child that does not end may not make a second
+// Ctrl-C leave children behind. A SIGTERM beside the first one changes nothing.
+func TestSecondInterruptKills(t *testing.T) {
 	t.Parallel()
 	dir := folder(t)
 	d := start(t, file(t, dir, fmt.Sprintf("[[child]]\nname = \"s\"\ncommand = [%q, \"stubborn\"]\nstop_timeout = \"1h\"\n", os.Args[0])), "--stop-timeout", "1h")
@@ -317,6 +317,14 @@ func TestSecondSignalKills(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.line("stopping all children")
+	for range 3 {
+		if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if c := d.status()[0]; c.State != "stopping" || c.PID != pid {
+			t.Fatalf("after SIGTERM: %+v", c)
+		}
+	}
 	if err := d.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func runCommand(o *options) *cobra.Command {
 		Short: "Keep the children of a file running, until SIGTERM, Ctrl-C or shutdown",
 		Long: `Run starts the children of a file in order and keeps them running. It ends with
 SIGTERM, SIGINT or "mdsupervisor shutdown", and stops the children in reverse
-order first; a second signal kills them at once.
+order first; a second Ctrl-C kills them at once.
 
 The file:
 
@@ -110,7 +110,7 @@ func (r *runOptions) serve(ctx context.Context, s *supervisor.Supervisor, log hc
 		return err
 	}
 	defer stopHTTP()
-	defer hurryOnSecondSignal(ctx, s)()
+	defer hurryOnSecondInterrupt(s)()
 	err = s.Run(ctx)
 	if errors.Is(err, supervisor.ErrRunning) {
 		return cli.Exit(cli.Unavailable, err)
@@ -118,22 +118,27 @@ func (r *runOptions) serve(ctx context.Context, s *supervisor.Supervisor, log hc
 	return err
 }
 
-// hurryOnSecondSignal kills the children if a signal comes while they are being
-// stopped. Without it the second Ctrl-C would end us and leave them running.
-func hurryOnSecondSignal(ctx context.Context, s *supervisor.Supervisor) (stop func()) {
+// hurryOnSecondInterrupt kills the children if someone presses Ctrl-C again while
+// they are being stopped. It also keeps the second signal, of either kind, from
+// ending us and leaving them running. A SIGTERM does not hurry: scripts that see
+// the first Ctrl-C, too, pass it on that way.
+func hurryOnSecondInterrupt(s *supervisor.Supervisor) (stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for first := true; ; first = false {
+		for interrupts := 0; ; {
 			select {
-			case <-signals:
+			case sig := <-signals:
+				if sig == syscall.SIGINT {
+					interrupts++
+				}
+				if interrupts == 2 {
+					s.Hurry()
+				}
 			case <-done:
 				return
-			}
-			if !first {
-				s.Hurry()
 			}
 		}
 	})
