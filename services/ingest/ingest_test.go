@@ -370,12 +370,25 @@ func TestALineMustBeFinishedInTime(t *testing.T) {
 		quiet, p := newPeer(t, l.dial(t)), newPeer(t, l.dial(t))
 		p.send(line("a", "1", 1, 0))
 		p.expect(ok)
-		for _, c := range line("a", "2", 1, 0)[:20] {
+		slow := newPeer(t, l.dial(t))
+		go func() {
+			for i := range 3 { // each line takes long, and none too long
+				text := line("b", fmt.Sprint(i), 1, 0)
+				slow.send(text[:30])
+				time.Sleep(20 * time.Second) // fake time
+				slow.send(text[30:])
+			}
+		}()
+		for _, c := range line("a", "2", 1, 0)[:16] { // one octet at a time is no progress
 			p.send(string(c))
 			time.Sleep(2 * time.Second) // fake time
 		}
+		if synctest.Wait(); len(p.answers) != 1 {
+			t.Fatal("still waiting for the rest of the line after 32 seconds")
+		}
+		slow.expect(ok, ok, ok)
 		p.expect(`{"ok": false, "error": "line not finished within 30s; closing the connection", "closing": true}`, "")
-		if f.rowCount() != 1 || s.State().Totals["connections_too_slow"] != 1 {
+		if f.rowCount() != 4 || s.State().Totals["connections_too_slow"] != 1 {
 			t.Errorf("rows %v", f.rows)
 		}
 		time.Sleep(24 * time.Hour) // a connection without a line may be quiet for ever
@@ -482,6 +495,64 @@ func TestShutdownAnswersWhatIsUnderWay(t *testing.T) {
 		}
 	})
 }
+
+// TestShutdownReachesAReaderThatIsHeldUp ends the server while a reader waits
+// for room, so that the order to stop comes between two reads.
+func TestShutdownReachesAReaderThatIsHeldUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f, l := newTransform(), newPipes()
+		f.before = func(ctx context.Context, _ int, _ []store.Record) error {
+			time.Sleep(time.Second) // fake time: a slow commit
+			return ctx.Err()
+		}
+		s := start(t, Config{Caller: f, MaxUnanswered: 1}, l)
+		p := newPeer(t, l.dial(t))
+		p.send(line("a", "1", 1, 0) + line("a", "2", 1, 0))
+		synctest.Wait()
+		begin := time.Now()
+		s.end()
+		p.expect(ok, ok, "")
+		if d := time.Since(begin); d != 2*time.Second {
+			t.Errorf("ended after %v, want the two seconds that two commits take", d)
+		}
+	})
+}
+
+// TestClosingLetsTheClientFinish ends a connection that is still being written
+// to: first our direction only, or a reset could overtake the last answers.
+func TestClosingLetsTheClientFinish(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f, l := newTransform(), newPipes()
+		ends := make(chan string, 10)
+		l.wrap = func(c net.Conn) net.Conn { return halfConn{c, ends} }
+		s := start(t, Config{Caller: f, MaxBad: 1}, l)
+		p := newPeer(t, l.dial(t))
+		p.send("bad\n")
+		synctest.Wait()
+		for range 50 { // what a client had under way
+			p.send(strings.Repeat("x", 1000) + "\n")
+		}
+		if first := <-ends; first != "half" || len(ends) != 0 {
+			t.Errorf("the first end was %q, %d more", first, len(ends))
+		}
+		time.Sleep(2 * time.Second) // fake time
+		if end := <-ends; end != "whole" || s.State().Connections != 0 {
+			t.Errorf("then %q", end)
+		}
+	})
+}
+
+// halfConn can end one direction, and tells which end came when.
+type halfConn struct {
+	net.Conn
+	ends chan<- string
+}
+
+func (c halfConn) CloseWrite() error { c.ends <- "half"; return nil }
+
+func (c halfConn) Close() error { c.ends <- "whole"; return c.Conn.Close() }
 
 func TestShutdownDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()

@@ -326,6 +326,42 @@ func TestThePauseGrowsAndIsBounded(t *testing.T) {
 	})
 }
 
+func TestThePauseIsShortAgainAfterAnAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		d := &door{
+			refuse: func(int) error {
+				if time.Since(begun) < time.Hour {
+					return errors.New("connection refused")
+				}
+				return nil
+			},
+			answer: func(_, n int, _ string) string { // one answer per connection
+				if n > 0 {
+					return ""
+				}
+				return okLine
+			},
+		}
+		c, _ := start(t, d, Config{})
+		const records = 100
+		for i := range records {
+			if err := c.Send(t.Context(), rec(i), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Hour) // fake time
+		if err := c.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		// The first connection may come two seconds late, the others 50 ms each.
+		if d := time.Since(begun) - time.Hour; d > 2*time.Second+records*50*time.Millisecond {
+			t.Errorf("%d short connections took %v", records, d)
+		}
+	})
+}
+
 func TestAnAnswerToNothingEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
