@@ -41,6 +41,12 @@ func play(role string, args []string) int {
 		fmt.Println("up", os.Getpid())
 		<-terminated
 		fmt.Println("end", os.Getpid())
+	case "slow": // ends a while after SIGTERM
+		signal.Notify(terminated, syscall.SIGTERM)
+		fmt.Println("up", os.Getpid())
+		<-terminated
+		<-time.After(200 * time.Millisecond)
+		fmt.Println("end", os.Getpid())
 	case "stubborn": // ends on SIGKILL only
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("up", os.Getpid())

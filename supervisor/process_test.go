@@ -64,28 +64,29 @@ func TestGrandchildrenEndWithTheirGroup(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, grandchild string
+		timeout          string
 		end              func(s *site, pid int)
 	}{
-		{"crash", "stubborn", func(s *site, pid int) {
+		{"crash", "stubborn", "1h", func(s *site, pid int) {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				s.t.Fatal(err)
 			}
 		}},
-		{"stop, it obeys", "wait", func(s *site, _ int) { s.ask(OpStop, "a") }},
-		{"stop, it does not", "stubborn", func(s *site, _ int) { s.ask(OpStop, "a") }},
+		{"stop, it needs time", "slow", "1h", func(s *site, _ int) { s.ask(OpStop, "a") }},
+		{"stop, it does not obey", "stubborn", "200ms", func(s *site, _ int) { s.ask(OpStop, "a") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			file := filepath.Join(s.dir, "grandchild")
-			s.write(roleEntry("a", `stop_timeout = "200ms"`, "family", file, c.grandchild))
+			s.write(roleEntry("a", fmt.Sprintf("stop_timeout = %q", c.timeout), "family", file, c.grandchild))
 			s.run()
 			parent := s.untilState("a", Up)
 			grandchild := pidIn(t, file)
 			s.untilOutput("a", fmt.Sprint("up ", grandchild))
 			c.end(s, parent.PID)
 			untilDead(t, grandchild)
-			if said := strings.Contains(s.output("a"), fmt.Sprint("end ", grandchild)); said != (c.grandchild == "wait") {
+			if said := strings.Contains(s.output("a"), fmt.Sprint("end ", grandchild)); said != (c.grandchild == "slow") {
 				t.Errorf("it had its time to end: %v; output %q", said, s.output("a"))
 			}
 		})
