@@ -76,7 +76,7 @@ func TestFull(t *testing.T) {
 	start(t, "full", dir, 0).finish(t)
 	s := open(t, dir)
 	rollUp(t, s, 100)
-	if n := len(allPoints(t, s)); n == 0 {
+	if n := len(allPoints(t, s, 500)); n == 0 {
 		t.Error("no points")
 	}
 }

@@ -151,11 +151,11 @@ func checkPoints(t fataler, s *Store, m model, all []store.Point) {
 }
 
 // allPoints reads everything by Since, page by page, without the empty points.
-func allPoints(t fataler, s *Store) (points []store.Point) {
+func allPoints(t fataler, s *Store, pageSize int) (points []store.Point) {
 	t.Helper()
 	var rev int64
 	for {
-		page, err := s.Since(background(), rev, 7)
+		page, err := s.Since(background(), rev, pageSize)
 		if err != nil {
 			t.Fatalf("since: %v", err)
 		}
@@ -246,7 +246,7 @@ func TestModel(t *testing.T) {
 			}
 		}
 		checkRows(t, s, m)
-		all := allPoints(t, s)
+		all := allPoints(t, s, 7)
 		checkPoints(t, s, m, all)
 		checkReaders(t, s, all)
 	})

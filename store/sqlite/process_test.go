@@ -206,7 +206,7 @@ func TestProcesses(t *testing.T) {
 	s := open(t, dir)
 	rollUp(t, s, 100)
 	checkRows(t, s, m)
-	all := allPoints(t, s)
+	all := allPoints(t, s, 500)
 	checkPoints(t, s, m, all)
 	checkReaders(t, s, all)
 }
@@ -228,7 +228,7 @@ func TestCrashBetweenRowsAndRollup(t *testing.T) {
 	var applied int
 	for k := len(processBatches(9)); k >= 0; k-- { // which of its commits were the last is not known
 		if m := modelOf(processBatches(9)[:k]); sameRows(s, m) {
-			checkPoints(t, s, m, allPoints(t, s))
+			checkPoints(t, s, m, allPoints(t, s, 500))
 			applied = k
 			break
 		}

@@ -41,7 +41,7 @@ func TestSumsAreExact(t *testing.T) {
 		}
 	}
 	rollUp(t, s, 3)
-	checkPoints(t, s, m, allPoints(t, s))
+	checkPoints(t, s, m, allPoints(t, s, 500))
 }
 
 // TestSumStopsAtTheEdge adds more than a float64 can hold.
