@@ -14,14 +14,16 @@ const (
 	maxHeartbeat = time.Minute
 )
 
+// settledTurns is how many turns without a message show that the reader is done:
+// some microseconds, many times what it takes from one message to the next.
+const settledTurns = 8
+
 // Opened implements zsock.Handler.
 func (l *link) Opened(*zsock.Conn) {}
 
 // Message implements zsock.Handler.
 func (l *link) Message(b *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
-	if !l.heard.Load() {
-		l.heard.Store(true)
-	}
+	l.read.Store(l.read.Load() + 1) // nobody else writes
 	n, cmd := &l.s.w.counters, &l.cmd
 	if err := mdp.Decode(m.Frames(), mdp.AtEndpoint, cmd); err != nil || cmd.Dialect != mdp.Native || cmd.Role != mdp.Worker {
 		n.malformed.Add(1)
@@ -114,10 +116,16 @@ func (l *link) cancel(b *zsock.Batch) {
 
 // startSoon starts what has arrived as soon as the reader has looked at everything
 // it has read, so that a worker that was stopped for a while and finds CANCELs
-// behind its REQUESTs starts none of them.
+// behind its REQUESTs starts none of them. The reader counts as done when nothing
+// has come out of it for some turns of the scheduler.
 func (l *link) startSoon() {
 	go func() {
-		runtime.Gosched()
+		for turn, seen := 0, l.read.Load(); turn < settledTurns; turn++ {
+			runtime.Gosched()
+			if now := l.read.Load(); now != seen {
+				turn, seen = 0, now
+			}
+		}
 		l.start()
 	}()
 }

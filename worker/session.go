@@ -53,10 +53,10 @@ type session struct {
 
 // link is one connection of a session. It is the zsock.Handler of it.
 type link struct {
-	s     *session
-	conn  *zsock.Conn
-	heard atomic.Bool   // something has come since the last beat
-	wake  chan struct{} // capacity 1: look at the link again
+	s    *session
+	conn *zsock.Conn
+	read atomic.Uint64 // messages so far
+	wake chan struct{} // capacity 1: look at the link again
 
 	cmd mdp.Command // of the reader
 
@@ -65,7 +65,8 @@ type link struct {
 	arrived   []*Request          // not started, in order
 	credit    int                 // what the broker was told last
 	heartbeat time.Duration
-	spoke     bool // something was sent since the last beat
+	spoke     bool   // something was sent since the last beat
+	heard     uint64 // value of read at the last beat
 	misses    int
 	welcomed  bool
 	leaving   bool // we or the broker said DRAIN: nothing new is taken
@@ -217,8 +218,9 @@ func (l *link) beat() {
 	s := l.s
 	var b zsock.Batch
 	s.mu.Lock()
-	if l.misses++; l.heard.Swap(false) {
-		l.misses = 0
+	l.misses++
+	if read := l.read.Load(); read != l.heard {
+		l.misses, l.heard = 0, read
 	}
 	if l.misses >= liveness {
 		s.w.counters.silences.Add(1)
