@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"errors"
+
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
 )
@@ -19,90 +21,160 @@ func atLeastOneFrame(body zsock.Body) zsock.Body {
 // answer delivers the final answer of a handler and ends the request.
 func (s *service) answer(batch *zsock.Batch, r *request, body zsock.Body) {
 	s.stats.Answered++
-	if r.from.detached {
-		s.b.detached.done(r.id, nil, body, s.b.now())
+	if len(r.from.collected) > 0 {
+		body = joinBodies(r.from.collected, body)
+		defer body.Release()
 	}
-	switch {
-	case r.from.local != nil:
-		r.from.local.finish(body, nil)
-	case r.from.conn != nil:
-		s.write(batch, r, mdp.Final, nil, body)
-	}
-	s.finish(batch, r)
+	s.conclude(batch, r, nil, body)
 }
 
 // fail ends the request with an error, which foreign clients are told only if it
 // came from the handler itself.
 func (s *service) fail(batch *zsock.Batch, r *request, err *mdp.Error) {
 	s.stats.Failed++
-	if r.from.detached {
-		s.b.detached.done(r.id, err, zsock.Body{}, s.b.now())
+	s.conclude(batch, r, err, zsock.Body{})
+}
+
+// conclude tells whoever waits for the request how it ended, and ends it.
+func (s *service) conclude(batch *zsock.Batch, r *request, err *mdp.Error, body zsock.Body) {
+	switch {
+	case !r.from.detached:
+	case err != nil && !err.MayHaveRun && r.from.conn != nil:
+		s.b.detached.drop(r.id) // its client learns that nothing happened, and may ask again
+	default:
+		s.b.detached.done(r.id, err, body, s.b.now())
 	}
 	switch {
 	case r.from.local != nil:
-		r.from.local.finish(zsock.Body{}, err)
-	case r.from.conn == nil:
+		r.from.local.finish(body, err)
+	case r.from.conn == nil: // detached
 	case r.from.dialect == mdp.Native:
-		s.write(batch, r, mdp.Final, err, zsock.Body{})
+		cmd := mdp.Command{Kind: mdp.Final}
+		if err != nil {
+			cmd.SetError(err)
+		}
+		r.from.conn.reply(batch, s.address(r, &cmd), body)
+	case err == nil:
+		s.writeForeign(batch, r, mdp.Final, body)
 	case err.Status == mdp.AppError:
-		body := zsock.NewBody([]byte("ERROR"), []byte("520 "+err.Text))
-		s.write(batch, r, mdp.Final, nil, body)
-		body.Release()
+		text := zsock.NewBody([]byte("ERROR"), []byte("520 "+err.Text))
+		s.writeForeign(batch, r, mdp.Final, text)
+		text.Release()
 	default:
 		s.b.count.foreignUnanswered.Add(1)
 	}
 	s.finish(batch, r)
 }
 
-// partial forwards one part of an answer. MDP/0.1 clients know a single reply, so
-// theirs are collected and put in front of the final body.
-func (s *service) partial(batch *zsock.Batch, r *request, body zsock.Body) {
-	r.partials++
-	switch {
-	case r.from.local != nil || r.from.conn == nil:
-	case r.from.dialect == mdp.V01 || r.from.dialect == mdp.Bare:
-		s.collect(r, body)
-	default:
-		s.write(batch, r, mdp.Partial, nil, body)
+// address fills in what the asking side knows its request by.
+func (s *service) address(r *request, cmd *mdp.Command) *mdp.Command {
+	from := &r.from
+	cmd.Role, cmd.Dialect, cmd.Delimited, cmd.Envelope = from.role, from.dialect, from.delimited, from.envelope
+	if from.dialect != mdp.Native {
+		cmd.Service = s.nameFrame
+		return cmd
+	}
+	cmd.Head.Token, cmd.Head.ID, cmd.Head.Attempt = from.token, r.id, max(r.answering, r.attempt)
+	if from.role == mdp.Peer {
+		now := s.b.now()
+		cmd.Service = s.nameFrame
+		cmd.Head.Load = s.loadFor(from.conn.link.Load(), now)
+		cmd.Head.Load.ElapsedMs = elapsedMs(r, now)
+	}
+	return cmd
+}
+
+// reply writes a FINAL to a native peer, which waits for it: if it does not fit,
+// an error does; a peer whose queue takes not even that is cut off, and knows.
+func (c *conn) reply(batch *zsock.Batch, cmd *mdp.Command, body zsock.Body) {
+	err := c.send(batch, cmd, body)
+	if err == nil {
+		return
+	}
+	c.b.count.answersDropped.Add(1)
+	if errors.Is(err, zsock.ErrClosed) {
+		return
+	}
+	cmd.SetError(undeliverable(err))
+	if err := c.send(batch, cmd, zsock.Body{}); err != nil {
+		c.z.Close(errSlow)
 	}
 }
 
-func (s *service) collect(r *request, body zsock.Body) {
-	size := int64(body.Size())
-	if len(r.from.collected) >= maxPartials || r.size+size > s.b.cfg.MaxMessage {
-		s.b.count.partialsDropped.Add(1)
+// undeliverable is what the asking side is told of an answer that its connection
+// does not take.
+func undeliverable(err error) *mdp.Error {
+	if isUnfit(err) {
+		return &mdp.Error{Status: mdp.TooBig, Text: "the answer does not fit into a message", MayHaveRun: true}
+	}
+	e := busy("the answer was dropped: its connection is read too slowly")
+	e.MayHaveRun = true
+	return e
+}
+
+// writeForeign sends one answer to an MDP/0.1 or 0.2 client.
+func (s *service) writeForeign(batch *zsock.Batch, r *request, kind mdp.Kind, body zsock.Body) {
+	cmd := mdp.Command{Kind: kind}
+	if err := r.from.conn.send(batch, s.address(r, &cmd), atLeastOneFrame(body)); err != nil {
+		s.b.count.answersDropped.Add(1)
+	}
+}
+
+// partial forwards one part of an answer, of the holder at index i. An answer with
+// a hole in it would be worse than none: where a part cannot be passed on, the
+// request fails.
+func (s *service) partial(batch *zsock.Batch, r *request, i int, body zsock.Body) {
+	r.answering = r.holders[i].attempt
+	s.claim(batch, r, i)
+	if r.from.collects() {
+		s.collect(batch, r, body)
 		return
 	}
-	r.size += size
+	if r.from.conn == nil {
+		s.b.count.partialsDropped.Add(1) // detached: only the final answer is kept
+		return
+	}
+	r.partials++
+	cmd := mdp.Command{Kind: mdp.Partial}
+	s.address(r, &cmd)
+	if cmd.Dialect != mdp.Native {
+		body = atLeastOneFrame(body)
+	}
+	if err := r.from.conn.send(batch, &cmd, body); err != nil && !errors.Is(err, zsock.ErrClosed) {
+		s.b.count.partialsDropped.Add(1)
+		s.fail(batch, r, undeliverable(err))
+	}
+}
+
+// collect keeps a part until the final answer comes.
+func (s *service) collect(batch *zsock.Batch, r *request, body zsock.Body) {
+	size := int64(body.Size())
+	switch {
+	case len(r.from.collected) >= maxPartials, r.from.kept+size > s.b.cfg.MaxMessage:
+		s.b.count.partialsDropped.Add(1)
+		s.fail(batch, r, &mdp.Error{Status: mdp.TooBig, Text: "the parts of the answer are more than one message takes", MayHaveRun: true})
+		return
+	case s.bytes+size > s.b.cfg.MaxBytes, s.b.held.Load()+size > s.b.cfg.MaxTotalBytes:
+		s.b.count.partialsDropped.Add(1)
+		err := busy("the broker holds its maximum of octets")
+		err.MayHaveRun = true
+		s.fail(batch, r, err)
+		return
+	}
+	r.from.kept += size
 	s.bytes += size
 	s.b.held.Add(size)
 	r.from.collected = append(r.from.collected, body.Hold())
 }
 
-// write sends one answer to the connection the request came by, in its dialect.
-func (s *service) write(batch *zsock.Batch, r *request, kind mdp.Kind, err *mdp.Error, body zsock.Body) {
-	from := &r.from
-	cmd := mdp.Command{Role: from.role, Kind: kind, Dialect: from.dialect, Delimited: from.delimited, Envelope: from.envelope}
-	if from.dialect == mdp.Native {
-		cmd.Head = mdp.Head{Token: from.token, ID: r.id, Attempt: r.attempt + uint16(max(r.deliveries, 1)-1)}
-		if from.role == mdp.Peer {
-			cmd.Service = s.nameFrame
-			cmd.Head.Load = s.loadFor(from.conn.link.Load(), s.b.now()-r.entered)
-		}
-		if err != nil {
-			cmd.SetError(err)
-		}
-	} else {
-		cmd.Service = s.nameFrame
-		if len(from.collected) > 0 {
-			body = joinBodies(from.collected, body)
-			defer body.Release()
-		}
-		body = atLeastOneFrame(body)
+// forgetCollected drops the parts of an answer that will not be finished.
+func (s *service) forgetCollected(r *request) {
+	for _, p := range r.from.collected {
+		p.Release()
 	}
-	if err := from.conn.send(batch, &cmd, body); err != nil {
-		s.b.count.answersDropped.Add(1) // its reader is stuck or gone: liveness ends it
-	}
+	s.bytes -= r.from.kept
+	s.b.held.Add(-r.from.kept)
+	r.from.collected, r.from.kept = nil, 0
 }
 
 // joinBodies puts the frames of several bodies into a new one, which the caller releases.

@@ -20,6 +20,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,6 +48,7 @@ type Broker struct {
 	count     counters
 	held      atomic.Int64 // octets of all requests
 	draining  atomic.Bool
+	httpCalls atomic.Int32 // being served
 	drained   chan struct{}
 
 	linkCount atomic.Int32
@@ -62,6 +64,8 @@ type Broker struct {
 	mu       sync.RWMutex
 	services map[string]*service
 	conns    map[*conn]struct{}
+	leaving  bool             // everybody was told goodbye
+	empty    chan struct{}    // closed when leaving and the last connection has gone
 	links    map[string]*link // by broker name
 	dials    map[string]*dial // by configured endpoint
 }
@@ -94,6 +98,7 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger.Named("broker"), start: time.Now(),
 		drained:  make(chan struct{}),
+		empty:    make(chan struct{}),
 		news:     make(chan struct{}, 1),
 		services: make(map[string]*service),
 		conns:    make(map[*conn]struct{}),
@@ -143,10 +148,8 @@ func (b *Broker) Listen() ([]Bound, error) {
 
 // unbind gives back what was bound before an error.
 func (b *Broker) unbind() {
-	done, cancel := context.WithCancel(context.Background())
-	cancel()
 	for _, l := range b.listeners {
-		l.z.Run(done)
+		l.z.StopAccepting()
 	}
 	b.listeners = nil
 }
@@ -215,80 +218,6 @@ func (b *Broker) Run(ctx context.Context) error {
 	return err
 }
 
-// drain lets go of the work in hand and of the peers around, in order.
-func (b *Broker) drain(ctx context.Context) {
-	b.draining.Store(true)
-	b.log.Info("draining", "requests", b.liveRequests())
-	for _, l := range b.listeners {
-		l.z.StopAccepting()
-	}
-	var batch zsock.Batch
-	for _, c := range b.allConns() {
-		c.tellDrain(&batch)
-	}
-	for _, s := range b.allServices() {
-		s.refuseQueued(&batch)
-	}
-	batch.Flush()
-	timeout := time.NewTimer(b.cfg.DrainTimeout)
-	defer timeout.Stop()
-	select {
-	case <-b.drained:
-	case <-timeout.C:
-		b.log.Warn("drain timed out", "requests", b.liveRequests())
-	case <-ctx.Done():
-	}
-	for _, c := range b.allConns() {
-		c.sayGoodbye(&batch)
-	}
-	batch.Flush()
-}
-
-// tellDrain asks native clients, workers and peers to go elsewhere.
-func (c *conn) tellDrain(batch *zsock.Batch) {
-	if role := c.nativeRole(); role != 0 {
-		c.sendControl(batch, &mdp.Command{Role: role, Kind: mdp.Drain})
-	}
-}
-
-// sayGoodbye ends a connection: workers learn it by DISCONNECT or BYE.
-func (c *conn) sayGoodbye(batch *zsock.Batch) {
-	if w := c.worker.Load(); w != nil && w.dialect != mdp.Native {
-		c.disconnect(batch, w.dialect, w.delimited)
-	} else if role := c.nativeRole(); role != 0 {
-		c.sendControl(batch, &mdp.Command{Role: role, Kind: mdp.Bye})
-	}
-	c.z.CloseAfterFlush(errDrained)
-}
-
-// nativeRole is the native half this connection speaks, or 0.
-func (c *conn) nativeRole() mdp.Role {
-	w := c.worker.Load()
-	switch {
-	case c.link.Load() != nil:
-		return mdp.Peer
-	case w != nil && w.dialect == mdp.Native:
-		return mdp.Worker
-	case c.client.Load() != nil:
-		return mdp.Client
-	}
-	return 0
-}
-
-// refuseQueued sends waiting native requests elsewhere; foreign ones may still
-// find a worker until the end.
-func (s *service) refuseQueued(batch *zsock.Batch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for r := s.queue.first; r != nil; {
-		next := r.queue.next
-		if r.from.dialect == mdp.Native && r.deliveries == 0 {
-			s.fail(batch, r, mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
-		}
-		r = next
-	}
-}
-
 // now is the broker's clock: nanoseconds since its start, monotonic.
 func (b *Broker) now() int64 { return int64(time.Since(b.start)) }
 
@@ -325,6 +254,7 @@ func (b *Broker) untrack(c *conn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.conns, c)
+	b.closeIfEmptyLocked()
 }
 
 func (b *Broker) allConns() []*conn {
@@ -337,14 +267,16 @@ func (b *Broker) allConns() []*conn {
 	return out
 }
 
-func (b *Broker) allServices() []*service {
+func (b *Broker) allServices() []*service { return b.appendServices(nil) }
+
+func (b *Broker) appendServices(dst []*service) []*service {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	out := make([]*service, 0, len(b.services))
+	dst = slices.Grow(dst, len(b.services))
 	for _, s := range b.services {
-		out = append(out, s)
+		dst = append(dst, s)
 	}
-	return out
+	return dst
 }
 
 func (b *Broker) upLinks() []*link {

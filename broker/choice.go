@@ -48,12 +48,7 @@ func choose(here view, peers []view, hops int, lot func(n int) int) int {
 		return -1
 	}
 	local := here.wait()
-	if i := chooseWeighted(peers, lot, func(v view) int {
-		if v.oneWay >= local {
-			return 0
-		}
-		return v.idle
-	}); i >= 0 {
+	if i := chooseIdle(peers, local, lot); i >= 0 {
 		return i
 	}
 	if hops > 1 {
@@ -67,6 +62,16 @@ func choose(here view, peers []view, hops int, lot func(n int) int) int {
 		}
 	}
 	return chooseOfTwo(here, peers, local, lot)
+}
+
+// chooseIdle draws an idle peer that is nearer than wait, the wait here, or -1.
+func chooseIdle(peers []view, wait time.Duration, lot func(n int) int) int {
+	return chooseWeighted(peers, lot, func(v view) int {
+		if v.oneWay >= wait {
+			return 0
+		}
+		return v.idle
+	})
 }
 
 // latencyClass groups ways of like length: under 1 ms, 2, 4, 8 ...

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"time"
+
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
 )
@@ -26,6 +28,11 @@ func (c *conn) fromClient(batch *zsock.Batch, m *zsock.Msg) {
 
 // greetClient answers a native client's HELLO. Requests may follow it at once.
 func (c *conn) greetClient(batch *zsock.Batch) {
+	if c.client.Load() != nil {
+		c.b.count.protocolErrors.Add(1)
+		c.z.Close(errProtocol)
+		return
+	}
 	var info clientInfo
 	if err := mdp.DecodeMap(c.cmd.Map, &info.hello); err != nil || info.hello.Instance == "" {
 		cmd := mdp.Command{Role: mdp.Client, Kind: mdp.Welcome}
@@ -37,6 +44,9 @@ func (c *conn) greetClient(batch *zsock.Batch) {
 	info.instance = info.hello.Instance
 	c.client.Store(&info)
 	c.welcome(batch, mdp.Client)
+	if c.b.draining.Load() { // it came too late to be told with the others
+		c.sendControl(batch, &mdp.Command{Role: mdp.Client, Kind: mdp.Drain})
+	}
 }
 
 // welcome tells a native client or worker the broker's side of the session.
@@ -44,70 +54,83 @@ func (c *conn) welcome(batch *zsock.Batch, role mdp.Role) {
 	c.sendControl(batch, &mdp.Command{Role: role, Kind: mdp.Welcome, Map: c.b.welcomeMap()})
 }
 
-// request enters a client's request, or answers it at once: a question to the
-// broker itself (mmi.), or one for which there is no room.
+// request enters the request of a client or a peer, or answers it at once: a
+// question to the broker itself (mmi.), or one for which there is no room.
 func (c *conn) request(batch *zsock.Batch, m *zsock.Msg) {
 	if isMMI(c.cmd.Service) {
 		c.b.answerMMI(batch, c, m)
 		return
 	}
 	if c.b.draining.Load() {
-		c.refuse(batch, mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
+		c.refuse(batch, nil, mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
 		return
 	}
 	s, err := c.b.require(c.recent, c.cmd.Service)
 	if err != nil {
-		c.refuse(batch, err)
+		c.refuse(batch, nil, err)
 		return
 	}
 	defer s.mu.Unlock()
 	c.recent = s
-	body := m.Body(c.cmd.Body)
-	r, err := s.admit(int64(body.Size()))
-	if err != nil {
-		c.refuse(batch, err)
-		return
+	now := c.b.now()
+	if c.cmd.Role == mdp.Peer {
+		s.hearRequest(c.link.Load(), &c.cmd, now)
 	}
-	c.fill(r)
-	if r.from.detached {
-		if err := c.b.detached.open(r.id, c.client.Load(), c.b.now()); err != nil {
-			r.from.conn = nil
-			s.finish(batch, r)
-			c.refuse(batch, err)
+	body := m.Body(c.cmd.Body)
+	if detached := c.detaches(); detached {
+		if err := c.b.detached.open(c.cmd.Head.ID, c.client.Load()); err != nil {
+			c.refuse(batch, s, err)
 			return
 		}
 	}
-	if !c.adopt(r) {
-		r.from.conn = nil
-		s.finish(batch, r)
+	r, err := s.admit(int64(body.Size())+sizeOf(c.cmd.Envelope), now)
+	if err != nil {
+		if c.detaches() {
+			c.b.detached.drop(c.cmd.Head.ID)
+		}
+		c.refuse(batch, s, err)
 		return
 	}
+	c.fill(r, now)
+	c.adopt(r)
 	r.body = body.Hold()
-	s.place(batch, r)
+	s.place(batch, r, now)
 }
 
+// detaches tells whether the request just read is to go on without its client.
+func (c *conn) detaches() bool {
+	return c.cmd.Head.Flags&mdp.FlagDetached != 0 && c.cmd.Role == mdp.Client && c.client.Load() != nil
+}
+
+// requestFlags are the flags a request may come with.
+const requestFlags = mdp.FlagOnce | mdp.FlagNoWait | mdp.FlagDetached | mdp.FlagRestartable
+
 // fill copies what the command says about the request into it.
-func (c *conn) fill(r *request) {
+func (c *conn) fill(r *request, now int64) {
 	cmd := &c.cmd
 	r.from = origin{conn: c, role: cmd.Role, token: cmd.Head.Token, dialect: cmd.Dialect, delimited: cmd.Delimited}
 	if len(cmd.Envelope) > 0 {
 		r.from.envelope = cloneFrames(cmd.Envelope)
 	}
-	r.attempt = 1
-	if cmd.Dialect != mdp.Native {
-		r.hops = homeHops
-		r.id = c.b.nextID()
-		return
-	}
-	r.id, r.flags, r.attempt = cmd.Head.ID, cmd.Head.Flags, max(cmd.Head.Attempt, 1)
-	r.deadline = deadlineAfter(r.entered, cmd.Head.Remaining)
 	r.hops = homeHops
-	if cmd.Role == mdp.Peer {
-		r.hops = min(cmd.Head.Hops, homeHops)
-		r.entered -= int64(cmd.Head.Load.ElapsedMs) * 1e6
+	if cmd.Dialect != mdp.Native {
+		r.id, r.attempt = c.b.nextID(), 1
 		return
 	}
-	r.from.detached = cmd.Head.Flags&mdp.FlagDetached != 0 && c.client.Load() != nil
+	r.id, r.flags, r.attempt = cmd.Head.ID, cmd.Head.Flags&requestFlags, max(cmd.Head.Attempt, 1)
+	r.deadline = deadlineAfter(now, cmd.Head.Remaining)
+	r.from.detached = c.detaches()
+	if cmd.Role == mdp.Peer {
+		r.hops = min(cmd.Head.Hops, homeHops-1)
+		r.entered -= int64(cmd.Head.Load.ElapsedMs) * int64(time.Millisecond)
+	}
+}
+
+func sizeOf(frames [][]byte) (n int64) {
+	for _, f := range frames {
+		n += int64(len(f))
+	}
+	return n
 }
 
 func cloneFrames(frames [][]byte) [][]byte {
@@ -119,16 +142,21 @@ func cloneFrames(frames [][]byte) [][]byte {
 }
 
 // refuse answers the command just read with an error. To foreign clients that is
-// silence: their protocol has no word for it.
-func (c *conn) refuse(batch *zsock.Batch, err *mdp.Error) {
+// silence: their protocol has no word for it. A peer is told the state of the
+// service, which is locked, or nil when there is none to tell of.
+func (c *conn) refuse(batch *zsock.Batch, s *service, err *mdp.Error) {
 	if c.cmd.Dialect != mdp.Native {
 		c.b.count.foreignUnanswered.Add(1)
 		return
 	}
 	cmd := mdp.Command{Role: c.cmd.Role, Kind: mdp.Final, Service: peerService(&c.cmd),
 		Head: mdp.Head{Token: c.cmd.Head.Token, ID: c.cmd.Head.ID, Attempt: c.cmd.Head.Attempt}}
+	if s != nil && cmd.Role == mdp.Peer {
+		cmd.Head.Load = s.loadFor(c.link.Load(), c.b.now())
+	}
+	cmd.Dialect = mdp.Native
 	cmd.SetError(err)
-	c.sendControl(batch, &cmd)
+	c.reply(batch, &cmd, zsock.Body{})
 }
 
 // peerService is the service name an answer carries: on peer links only.
@@ -142,7 +170,7 @@ func peerService(cmd *mdp.Command) []byte {
 // cancel drops or stops a request its client or peer has given up. Nothing is
 // answered.
 func (c *conn) cancel(batch *zsock.Batch) {
-	ref, ok := c.findOutstanding(c.cmd.Head.Token)
+	ref, ok := c.findOutstanding(wireKey{c.cmd.Head.Token, c.cmd.Head.ID})
 	if !ok {
 		return // the answer is under way already
 	}
@@ -154,17 +182,5 @@ func (c *conn) cancel(batch *zsock.Batch) {
 			c.b.detached.drop(r.id)
 		}
 		ref.s.finish(batch, r)
-		ref.s.dispatch(batch)
 	}
-}
-
-func (c *conn) findOutstanding(token uint64) (requestRef, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for r := c.outstanding.first; r != nil; r = r.ofClient.next {
-		if r.from.token == token {
-			return requestRef{r.service, r.token()}, true
-		}
-	}
-	return requestRef{}, false
 }

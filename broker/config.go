@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
 )
 
@@ -38,7 +39,8 @@ type Config struct {
 	// DrainTimeout bounds the wait for outstanding requests on shutdown; default 10 s.
 	DrainTimeout time.Duration
 
-	// MaxRequests and MaxBytes bound what one service holds; default 100,000 and 256 MiB.
+	// MaxRequests bounds the queue of one service, MaxBytes all its requests in
+	// octets (512 each beside the body); default 100,000 and 256 MiB.
 	MaxRequests int
 	MaxBytes    int64
 	// MaxTotalBytes bounds what all services hold; default 1 GiB.
@@ -60,11 +62,16 @@ const (
 	foreignInterval = 2500 * time.Millisecond // slowest heartbeat expected of a foreign worker (zguide)
 	idleInterval    = 15 * time.Second        // heartbeat of clients with nothing outstanding
 	livenessMisses  = 3
+	minHeartbeat    = 50 * time.Millisecond // the ticker must see three of them apart
+	disconnectEvery = int64(time.Second)    // how often a stranger is told DISCONNECT at most
 	wheelTick       = 20 * time.Millisecond
 	detachedKeep    = time.Minute
 	maxDetached     = 10_000
+	maxKept         = 256 << 20 // octets of detached requests' answers
+	requestCost     = 512       // octets a request counts for beside its body
+	maxLinks        = 256
 	poisonKept      = 100
-	maxPartials     = 1_000 // partials collected for one MDP/0.1 client
+	maxPartials     = 1_000 // partials collected for one answer
 )
 
 func (c Config) withDefaults() Config {
@@ -103,8 +110,11 @@ func (c Config) Validate() error {
 	if len(c.Listen) == 0 {
 		return errors.New("no endpoint to listen on: give at least one --listen tcp://HOST:PORT")
 	}
-	if c.Heartbeat < 0 || (c.Heartbeat > 0 && c.Heartbeat < 10*time.Millisecond) {
-		return fmt.Errorf("heartbeat %v is too short: use 10ms or more", c.Heartbeat)
+	if len(c.Name) > mdp.MaxService {
+		return fmt.Errorf("name of %d octets is too long: use %d or fewer", len(c.Name), mdp.MaxService)
+	}
+	if c.Heartbeat < 0 || (c.Heartbeat > 0 && c.Heartbeat < minHeartbeat) {
+		return fmt.Errorf("heartbeat %v is too short: use %v or more", c.Heartbeat, minHeartbeat)
 	}
 	if c.MaxMessage < 0 || (c.MaxMessage > 0 && c.MaxMessage < 1024) {
 		return fmt.Errorf("max-message %d is too small: use 1KiB or more", c.MaxMessage)

@@ -16,9 +16,8 @@ type conn struct {
 	z *zsock.Conn
 
 	// The following belong to the connection's reader goroutine.
-	cmd     mdp.Command
-	recent  *service // of the last request: saves the look-up
-	greeted bool     // said HELLO
+	cmd    mdp.Command
+	recent *service // of the last request: saves the look-up
 
 	// The following are set by the reader and read by the ticker.
 	worker   atomic.Pointer[worker]
@@ -34,8 +33,18 @@ type conn struct {
 	mu          sync.Mutex
 	closed      bool
 	outstanding list[request] // requests that came by this connection
+	// byToken finds them for CANCEL. It is made when one comes and many are
+	// outstanding, and lives until none is: most connections never need it.
+	byToken map[wireKey]requestRef
 
 	lastDisconnect atomic.Int64 // when a stranger was last told DISCONNECT
+}
+
+// wireKey is what the asking side calls its request. Tokens of peers are unique
+// within a service only, so the id belongs to it.
+type wireKey struct {
+	token uint64
+	id    mdp.RequestID
 }
 
 // clientInfo is a native client's own word about itself.
@@ -46,12 +55,12 @@ type clientInfo struct {
 
 // Reasons for which the broker closes a connection.
 var (
-	errSilent    = errors.New("silent for three heartbeats")
-	errBye       = errors.New("said bye")
-	errDenied    = errors.New("denied")
-	errProtocol  = errors.New("protocol error")
-	errDuplicate = errors.New("second link to the same broker")
-	errDrained   = errors.New("broker is shutting down")
+	errSilent   = errors.New("silent for three heartbeats")
+	errBye      = errors.New("said bye")
+	errDenied   = errors.New("denied")
+	errProtocol = errors.New("protocol error")
+	errDrained  = errors.New("broker is shutting down")
+	errSlow     = errors.New("reads its answers too slowly")
 )
 
 // Opened is called by zsock once the handshake is done.
@@ -119,16 +128,31 @@ func (b *Broker) malformed(c *conn, err error) {
 	}
 }
 
+// headRoom is where the frames before a body are written. It is pooled because
+// what it points to is seen by the connection's security, an interface: on the
+// stack it would be moved to the heap with every message.
+type headRoom struct {
+	frames  [maxHeadFrames][]byte
+	scratch [mdp.MaxHead]byte
+	address [16]byte
+}
+
 // maxHeadFrames is the largest number of frames before the body: an envelope,
 // delimiter, header, command, address, empty frame.
 const maxHeadFrames = mdp.MaxEnvelope + 6
 
-// send writes one command and a body to the connection. It never blocks.
+var headRooms = sync.Pool{New: func() any { return new(headRoom) }}
+
+// send writes one command and a body to the connection. It never blocks. The
+// token of a request for a foreign worker becomes its address frame.
 func (c *conn) send(batch *zsock.Batch, cmd *mdp.Command, body zsock.Body) error {
-	var frames [maxHeadFrames][]byte
-	var scratch [mdp.MaxHead]byte
+	room := headRooms.Get().(*headRoom)
+	defer headRooms.Put(room)
+	if cmd.Role == mdp.Worker && cmd.Kind == mdp.Request && cmd.Dialect != mdp.Native {
+		cmd.Address = mdp.AppendAddress(room.address[:0], cmd.Head.Token)
+	}
 	c.sent.Add(1)
-	return c.z.Send(batch, mdp.Append(frames[:0], scratch[:], cmd), body)
+	return c.z.Send(batch, mdp.Append(room.frames[:0], room.scratch[:], cmd), body)
 }
 
 // sendControl writes a native command without a body; a refusal means that the
@@ -140,25 +164,60 @@ func (c *conn) sendControl(batch *zsock.Batch, cmd *mdp.Command) {
 	}
 }
 
-// adopt files a new request under the connection it came by. It reports false
-// when the connection has closed meanwhile. The service's mutex is held.
-func (c *conn) adopt(r *request) bool {
+// adopt files a new request under the connection it came by. It is called by the
+// reader, with the service's mutex held.
+func (c *conn) adopt(r *request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		return false
-	}
 	c.outstanding.pushBack(r)
-	return true
+	if c.byToken != nil {
+		c.byToken[r.key()] = requestRef{r.service, r.token()}
+	}
 }
 
 // disown is the opposite of adopt, when the request is done.
 func (c *conn) disown(r *request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.closed {
-		c.outstanding.remove(r)
+	if c.closed {
+		return
 	}
+	c.outstanding.remove(r)
+	switch {
+	case c.byToken == nil:
+	case c.outstanding.n == 0:
+		c.byToken = nil
+	default:
+		delete(c.byToken, r.key())
+	}
+}
+
+// key is what the asking side calls the request.
+func (r *request) key() wireKey { return wireKey{r.from.token, r.id} }
+
+// scanned is how many outstanding requests are looked through without an index.
+const scanned = 32
+
+// findOutstanding finds what the asking side calls its request.
+func (c *conn) findOutstanding(key wireKey) (requestRef, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byToken == nil && c.outstanding.n > scanned {
+		c.byToken = make(map[wireKey]requestRef, c.outstanding.n)
+		for r := c.outstanding.first; r != nil; r = r.ofClient.next {
+			c.byToken[r.key()] = requestRef{r.service, r.token()}
+		}
+	}
+	if c.byToken != nil {
+		ref, ok := c.byToken[key]
+		return ref, ok
+	}
+	for r := c.outstanding.first; r != nil; r = r.ofClient.next {
+		if r.key() == key {
+			return requestRef{r.service, r.token()}, true
+		}
+	}
+	return requestRef{}, false
 }
 
 // requestRef names a request from outside its service's lock: valid as long as

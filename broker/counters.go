@@ -21,6 +21,10 @@ type counters struct {
 	eventsOut         atomic.Uint64
 	eventsDropped     atomic.Uint64 // a subscriber's queue was full
 	eventsUnread      atomic.Uint64 // nobody subscribed
+	eventsLost        atomic.Uint64 // gaps in what came over links
+	eventsRepeated    atomic.Uint64 // came over a link again
+	stateDropped      atomic.Uint64 // a peer's word, for want of room
+	httpRefused       atomic.Uint64 // too many calls at once
 	forgotten         forgottenStats
 }
 
@@ -51,8 +55,9 @@ func (b *Broker) Counters() map[string]uint64 {
 		"requests_refused": c.requestsRefused.Load(), "control_dropped": c.controlDropped.Load(),
 		"partials_dropped": c.partialsDropped.Load(), "sessions_expired": c.expired.Load(), "pauses": c.pauses.Load(),
 		"events_in": c.eventsIn.Load(), "events_out": c.eventsOut.Load(), "events_dropped": c.eventsDropped.Load(),
-		"events_unread": c.eventsUnread.Load(),
-		"requests":      f.requests.Load(), "answered": f.answered.Load(), "failed": f.failed.Load(), "redelivered": f.redelivered.Load(),
+		"events_unread": c.eventsUnread.Load(), "events_lost": c.eventsLost.Load(), "events_repeated": c.eventsRepeated.Load(),
+		"state_dropped": c.stateDropped.Load(), "http_refused": c.httpRefused.Load(),
+		"requests": f.requests.Load(), "answered": f.answered.Load(), "failed": f.failed.Load(), "redelivered": f.redelivered.Load(),
 		"late": f.late.Load(), "expired": f.expired.Load(), "cancelled": f.cancelled.Load(), "offloaded": f.offloaded.Load(), "busy": f.busy.Load(),
 	}
 	for _, s := range b.allServices() {
@@ -82,12 +87,9 @@ type Poison struct {
 	AtMs     int64  `json:"at_ms"` // since the broker's start
 }
 
-// poisoned keeps the head of a request no worker survived, or that may not be
-// tried again, in a ring of the last 100.
+// poisoned keeps the head of a request that no worker survived in a ring of the
+// last 100.
 func (s *service) poisoned(r *request, why string) {
-	if r.deliveries < maxDeliveries {
-		return
-	}
 	b := s.b
 	b.log.Warn("request given up", "service", s.name, "request", r.id.String(), "attempts", r.deliveries, "reason", why)
 	b.poisonMu.Lock()

@@ -13,6 +13,7 @@ import (
 type detached struct {
 	mu      sync.Mutex
 	entries map[mdp.RequestID]*detachedEntry
+	kept    int64 // octets of all answers
 }
 
 type detachedEntry struct {
@@ -23,7 +24,8 @@ type detachedEntry struct {
 	until    int64 // when it is forgotten, once done
 }
 
-func (d *detached) open(id mdp.RequestID, who *clientInfo, now int64) *mdp.Error {
+// open makes an entry, or says why not.
+func (d *detached) open(id mdp.RequestID, who *clientInfo) *mdp.Error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if e := d.entries[id]; e != nil {
@@ -39,21 +41,36 @@ func (d *detached) open(id mdp.RequestID, who *clientInfo, now int64) *mdp.Error
 	return nil
 }
 
+// drop forgets an entry, whatever its state.
 func (d *detached) drop(id mdp.RequestID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if e := d.entries[id]; e != nil {
+	d.dropLocked(id, d.entries[id])
+}
+
+func (d *detached) dropLocked(id mdp.RequestID, e *detachedEntry) {
+	if e != nil {
+		d.kept -= int64(e.body.Size())
 		e.body.Release()
 		delete(d.entries, id)
 	}
 }
 
+// done keeps the answer, or, when answers take too much room, an error in its place.
 func (d *detached) done(id mdp.RequestID, err *mdp.Error, body zsock.Body, now int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if e := d.entries[id]; e != nil && !e.done {
-		e.done, e.err, e.body, e.until = true, err, body.Hold(), now+int64(detachedKeep)
+	e := d.entries[id]
+	if e == nil || e.done {
+		return
 	}
+	e.done, e.err, e.until = true, err, now+int64(detachedKeep)
+	if d.kept+int64(body.Size()) > maxKept {
+		e.err = &mdp.Error{Status: mdp.NoSpace, Text: "the answer was not kept: too many are waiting to be fetched", MayHaveRun: true}
+		return
+	}
+	e.body = body.Hold()
+	d.kept += int64(body.Size())
 }
 
 // expire forgets answers nobody asked for in time.
@@ -62,8 +79,7 @@ func (d *detached) expire(now int64) {
 	defer d.mu.Unlock()
 	for id, e := range d.entries {
 		if e.done && now > e.until {
-			e.body.Release()
-			delete(d.entries, id)
+			d.dropLocked(id, e)
 		}
 	}
 }
@@ -86,7 +102,5 @@ func (c *conn) attach(batch *zsock.Batch) {
 	default:
 		body = e.body
 	}
-	if err := c.send(batch, &cmd, body); err != nil {
-		c.b.count.answersDropped.Add(1)
-	}
+	c.reply(batch, &cmd, body)
 }

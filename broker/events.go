@@ -1,11 +1,9 @@
 package broker
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"sync"
-	"sync/atomic"
 
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
@@ -15,21 +13,25 @@ import (
 // brokers. The first frame is the topic; a subscription is a prefix of it.
 // Nothing waits for a slow subscriber: it loses messages, which are counted.
 type events struct {
-	b   *Broker
-	seq atomic.Uint64
+	b *Broker
 
-	mu   sync.RWMutex
+	forwardMu sync.Mutex // keeps the order of seq on every link
+	seq       uint64
+
+	mu   sync.RWMutex // guards the following
 	subs map[*zsock.Conn]*subscriber
 }
 
 // subscriber is one SUB connection. Guarded by events.mu.
 type subscriber struct {
 	prefixes map[string]int // counted: two subscribes need two cancels (RFC 29)
+	octets   int            // of all prefixes
 }
 
 // Limits of one subscriber.
 const (
 	maxSubscriptions = 10_000
+	maxPrefixes      = 1 << 20 // octets of all its prefixes
 	maxTopic         = 4096
 )
 
@@ -103,7 +105,10 @@ func (s *subscriber) wants(topic []byte) bool {
 func (e *events) forward(batch *zsock.Batch, body zsock.Body) {
 	cmd := mdp.Command{Role: mdp.Peer, Kind: mdp.Event, Dialect: mdp.Native}
 	hex.Decode(cmd.Head.ID[:8], []byte(e.b.incarnation))
-	binary.BigEndian.PutUint64(cmd.Head.ID[8:], e.seq.Add(1))
+	e.forwardMu.Lock()
+	defer e.forwardMu.Unlock()
+	e.seq++
+	binary.BigEndian.PutUint64(cmd.Head.ID[8:], e.seq)
 	for _, l := range e.b.upLinks() {
 		if err := l.c.send(batch, &cmd, body); err != nil {
 			e.b.count.eventsDropped.Add(1)
@@ -111,16 +116,26 @@ func (e *events) forward(batch *zsock.Batch, body zsock.Body) {
 	}
 }
 
-// eventFromPeer delivers an event a linked broker got from its publishers. It is
-// not sent on: every broker tells its own links.
-func (b *Broker) eventFromPeer(batch *zsock.Batch, m *zsock.Msg) {
+// event delivers an event a linked broker got from its publishers. It is not sent
+// on: every broker tells its own links. What was lost on the way shows as a gap in
+// the origin's sequence.
+func (l *link) event(batch *zsock.Batch, m *zsock.Msg) {
 	frames := m.Frames()
 	if len(frames) < 2 {
-		b.count.malformed.Add(1)
+		l.b.count.malformed.Add(1)
 		return
 	}
-	b.count.eventsIn.Add(1)
-	b.events.deliver(batch, frames[1], m.Body(1))
+	seq := binary.BigEndian.Uint64(l.c.cmd.Head.ID[8:])
+	switch {
+	case seq <= l.lastEvent:
+		l.b.count.eventsRepeated.Add(1)
+		return
+	case l.lastEvent != 0:
+		l.b.count.eventsLost.Add(seq - l.lastEvent - 1)
+	}
+	l.lastEvent = seq
+	l.b.count.eventsIn.Add(1)
+	l.b.events.deliver(batch, frames[1], m.Body(1))
 }
 
 // subscribers handles the connections of SUB sockets.
@@ -140,20 +155,35 @@ func (s *subscribers) Message(_ *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
 		s.b.count.malformed.Add(1)
 		return
 	}
-	prefix := string(bytes.Clone(frame[1:]))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sub := s.subs[c]
-	switch {
-	case frame[0] == 1 && len(sub.prefixes) < maxSubscriptions:
-		sub.prefixes[prefix]++
-	case frame[0] == 1:
+	if !s.subs[c].subscribe(string(frame[1:]), frame[0] == 1) {
 		s.b.count.protocolErrors.Add(1)
-	case sub.prefixes[prefix] > 1:
-		sub.prefixes[prefix]--
-	default:
-		delete(sub.prefixes, prefix)
 	}
+}
+
+// subscribe counts a subscription or its end. It reports false when there is no
+// room, or nothing to end.
+func (s *subscriber) subscribe(prefix string, on bool) bool {
+	n := s.prefixes[prefix]
+	switch {
+	case on && n == 0:
+		if len(s.prefixes) >= maxSubscriptions || s.octets+len(prefix) > maxPrefixes {
+			return false
+		}
+		s.octets += len(prefix)
+		s.prefixes[prefix] = 1
+	case on:
+		s.prefixes[prefix] = n + 1
+	case n > 1:
+		s.prefixes[prefix] = n - 1
+	case n == 1:
+		s.octets -= len(prefix)
+		delete(s.prefixes, prefix)
+	default:
+		return false
+	}
+	return true
 }
 
 // Closed forgets the subscriber.

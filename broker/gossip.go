@@ -40,12 +40,18 @@ func (b *Broker) gossip(ctx context.Context) {
 		case <-refresh.C:
 			full = true
 		case <-b.news:
-			if !pause(ctx, updateInterval*time.Duration(max(1, int(b.linkCount.Load())/5))) {
+			if !pause(ctx, b.updateEvery()) {
 				return
 			}
 		}
 		b.tell(full)
 	}
+}
+
+// updateEvery is how often peers are told of changes at most: more links, fewer
+// updates to each.
+func (b *Broker) updateEvery() time.Duration {
+	return max(updateInterval, time.Duration(b.linkCount.Load())*time.Millisecond)
 }
 
 func pause(ctx context.Context, d time.Duration) bool {
@@ -72,7 +78,7 @@ func (b *Broker) tell(full bool) {
 		s.mu.Lock()
 		s.told = true
 		for _, l := range links {
-			bodies[l] = s.appendNews(bodies[l], l, len(links), full)
+			bodies[l] = s.appendNews(bodies[l], l, full, b.now())
 		}
 		s.mu.Unlock()
 		for l, body := range bodies {
@@ -96,14 +102,16 @@ func (b *Broker) tellEverything(batch *zsock.Batch, l *link) {
 	for _, s := range b.allServices() {
 		s.mu.Lock()
 		s.told = true
-		body = s.appendNews(body, l, 1, true)
+		body = s.appendNews(body, l, true, b.now())
 		s.mu.Unlock()
 		if len(body) > maxStateBytes {
 			l.sendState(batch, body)
 			body = body[:0]
 		}
 	}
-	l.sendState(batch, body)
+	if len(body) > 0 {
+		l.sendState(batch, body)
+	}
 }
 
 func (l *link) sendState(batch *zsock.Batch, body []byte) {
@@ -117,26 +125,37 @@ func (l *link) sendState(batch *zsock.Batch, body []byte) {
 
 // appendNews adds the service's entry for one link, if it is news there. Idle
 // workers are divided among the links in need; a link that needs none is told of
-// none, except in the refresh, so that herds do not form.
-func (s *service) appendNews(dst []byte, l *link, links int, full bool) []byte {
-	load := s.loadFor(l, 0)
+// none, so that herds do not form.
+func (s *service) appendNews(dst []byte, l *link, full bool, now int64) []byte {
+	if l.down.Load() {
+		return dst
+	}
+	load := s.loadFor(l, now)
 	p := s.routeIfAny(l)
 	if p == nil {
 		if load.Workers == 0 && load.Queue == 0 {
-			return dst
+			return dst // nothing was ever said about it, and nothing is to say
 		}
 		p = s.routeTo(l)
 	}
 	load.Idle = s.slice(p, load.Idle)
-	now := told{idle: coarse(load.Idle), queue: coarse(load.Queue), workers: load.Workers, need: s.idle.n == 0, seen: load.Seen, ever: true}
-	if !full && now == p.told {
+	news := told{idle: coarse(load.Idle), queue: coarse(load.Queue), workers: load.Workers, need: s.free == 0, seen: load.Seen}
+	if news == p.told && (!full || load.Workers == 0 && load.Queue == 0 && load.Seen == 0) {
 		return dst
 	}
-	if load.Workers == 0 && load.Queue == 0 && p.told == now && p.received == 0 {
+	if !full && !p.wants(&news) {
 		return dst
 	}
-	p.told = now
-	return mdp.AppendState(dst, &mdp.StateEntry{Service: s.nameFrame, Need: now.need, Load: load})
+	p.told = news
+	return mdp.AppendState(dst, &mdp.StateEntry{Service: s.nameFrame, Need: news.need, Load: load})
+}
+
+// wants tells whether the peer would act on the news before the next refresh: the
+// depth of our queue alone is of no use to a peer that needs nobody's workers.
+func (p *route) wants(news *told) bool {
+	old := p.told
+	old.queue = news.queue
+	return p.need || old != *news
 }
 
 func (s *service) routeIfAny(l *link) *route {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -47,6 +48,7 @@ func (b *Broker) serveState(w http.ResponseWriter, _ *http.Request) {
 const (
 	defaultCallTimeout = 5 * time.Second
 	maxCallTimeout     = 10 * time.Minute
+	maxHTTPCalls       = 512 // at once
 )
 
 func (b *Broker) serveCall(w http.ResponseWriter, req *http.Request) {
@@ -63,9 +65,16 @@ func (b *Broker) serveCall(w http.ResponseWriter, req *http.Request) {
 		}
 		timeout = d
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, b.cfg.MaxMessage))
+	if b.httpCalls.Add(1) > maxHTTPCalls {
+		b.httpCalls.Add(-1)
+		b.count.httpRefused.Add(1)
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "too many calls at once", http.StatusServiceUnavailable)
+		return
+	}
+	defer b.httpCalls.Add(-1)
+	body, err := b.readBody(w, req, timeout)
 	if err != nil {
-		http.Error(w, "body: "+err.Error(), http.StatusRequestEntityTooLarge)
 		return
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), timeout)
@@ -83,6 +92,23 @@ func (b *Broker) serveCall(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
+// readBody reads the body within the time the whole call has. On error the answer
+// is written.
+func (b *Broker) readBody(w http.ResponseWriter, req *http.Request, timeout time.Duration) ([]byte, error) {
+	ctl := http.NewResponseController(w)
+	ctl.SetReadDeadline(time.Now().Add(timeout)) // not every writer can: then the server's own limits hold
+	defer ctl.SetReadDeadline(time.Time{})
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, b.cfg.MaxMessage))
+	var tooBig *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooBig):
+		http.Error(w, fmt.Sprintf("the body is larger than %d octets", tooBig.Limit), http.StatusRequestEntityTooLarge)
+	case err != nil:
+		http.Error(w, "reading the body: "+err.Error(), http.StatusBadRequest)
+	}
+	return body, err
+}
+
 // writeCallError maps a status to HTTP; the code itself goes into a header.
 func writeCallError(w http.ResponseWriter, err error) {
 	code := http.StatusBadGateway
@@ -92,6 +118,8 @@ func writeCallError(w http.ResponseWriter, err error) {
 		switch e.Status {
 		case mdp.BadRequest:
 			code = http.StatusBadRequest
+		case mdp.TooBig:
+			code = http.StatusRequestEntityTooLarge
 		case mdp.NoWorker:
 			code = http.StatusNotFound
 		case mdp.Expired:

@@ -17,12 +17,16 @@ type link struct {
 	c       *conn
 	dialled string // the endpoint, if this side dialled
 
-	rtt  atomic.Int64 // round trip in ns, measured by the heartbeat
-	peer atomic.Pointer[mdp.HelloMap]
+	rtt      atomic.Int64 // round trip in ns, measured by the heartbeat
+	peer     atomic.Pointer[mdp.HelloMap]
+	draining atomic.Bool // the peer said DRAIN: it is sent nothing new
+	down     atomic.Bool // set before its routes are dropped: it gets no new ones
 
-	lastBeat int64 // of the ticker
+	lastEvent uint64 // sequence of the peer's last event; of the reader goroutine
+	lastBeat  int64  // of the ticker goroutine
 
-	// The following are guarded by Broker.mu.
+	// The following are written by the link's reader goroutine, except that a newer
+	// link clears up, and guarded by Broker.mu.
 	up    bool
 	since int64
 }
@@ -99,7 +103,13 @@ func (b *Broker) sleepUnlinked(ctx context.Context, endpoint string, d time.Dura
 	}
 }
 
-var errSelf = errors.New("the endpoint leads to this broker itself")
+// Reasons for which a link may not be.
+var (
+	errSelf      = errors.New("the endpoint leads to this broker itself")
+	errDuplicate = errors.New("second link to the same broker")
+	errManyLinks = errors.New("too many links")
+	errDeaf      = errors.New("the peer does not hear us")
+)
 
 // runLink dials and serves one link until it ends.
 func (b *Broker) runLink(ctx context.Context, endpoint string) error {
@@ -107,8 +117,8 @@ func (b *Broker) runLink(ctx context.Context, endpoint string) error {
 	l.c = &conn{}
 	l.c.link.Store(l)
 	dialCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	z, err := zsock.Dial(dialCtx, endpoint, b.socketConfig(zsock.Dealer), b)
+	cancel()
 	if err != nil {
 		return err
 	}
@@ -126,7 +136,7 @@ func (l *link) opened() {
 // hello is this broker's word about itself to a peer.
 func (b *Broker) hello() *mdp.HelloMap {
 	return &mdp.HelloMap{Instance: b.incarnation, Name: b.name, Incarnation: b.incarnation, Revision: mdp.Revision,
-		UpdateMs: int(updateInterval / time.Millisecond), Advertise: b.cfg.Advertise}
+		UpdateMs: int(b.updateEvery() / time.Millisecond), Advertise: b.cfg.Advertise}
 }
 
 // fromPeer handles one command of a peer link.
@@ -149,7 +159,6 @@ func (c *conn) fromPeer(batch *zsock.Batch, m *zsock.Msg) {
 	}
 	switch c.cmd.Kind {
 	case mdp.Request:
-		l.hearLoad(batch)
 		c.request(batch, m)
 	case mdp.Partial, mdp.Final:
 		l.answer(batch, m)
@@ -158,9 +167,11 @@ func (c *conn) fromPeer(batch *zsock.Batch, m *zsock.Msg) {
 	case mdp.State:
 		l.hearState(batch, m)
 	case mdp.Event:
-		c.b.eventFromPeer(batch, m)
+		l.event(batch, m)
 	case mdp.Heartbeat:
 		l.beat(batch)
+	case mdp.Drain:
+		l.draining.Store(true)
 	case mdp.Bye:
 		c.z.Close(errBye)
 	}
@@ -169,16 +180,15 @@ func (c *conn) fromPeer(batch *zsock.Batch, m *zsock.Msg) {
 // acceptLink answers the HELLO of a broker that dialled us.
 func (c *conn) acceptLink(batch *zsock.Batch) {
 	var hello mdp.HelloMap
-	if err := mdp.DecodeMap(c.cmd.Map, &hello); err != nil || hello.Name == "" || hello.Incarnation == "" || c.greeted {
+	if err := mdp.DecodeMap(c.cmd.Map, &hello); err != nil || hello.Name == "" || hello.Incarnation == "" || len(hello.Name) > mdp.MaxService || c.link.Load() != nil {
 		c.b.count.protocolErrors.Add(1)
 		c.z.Close(errProtocol)
 		return
 	}
-	c.greeted = true
 	l := &link{b: c.b, c: c}
-	cmd := mdp.Command{Role: mdp.Peer, Kind: mdp.Welcome}
+	cmd := mdp.Command{Role: mdp.Peer, Kind: mdp.Welcome, Service: []byte(c.b.name)} // the name also where it is refused
 	if err := c.b.establish(l, &hello); err != nil {
-		cmd.SetError(mdp.Errorf(mdp.Conflict, "%v", err))
+		cmd.SetError(refusal(err))
 		c.sendControl(batch, &cmd)
 		c.z.CloseAfterFlush(err)
 		return
@@ -189,17 +199,33 @@ func (c *conn) acceptLink(batch *zsock.Batch) {
 	c.b.tellEverything(batch, l)
 }
 
+// refusal is what a peer is told whose link may not be.
+func refusal(err error) *mdp.Error {
+	if errors.Is(err, errSelf) || errors.Is(err, errDuplicate) {
+		return mdp.Errorf(mdp.Conflict, "%v", err)
+	}
+	return mdp.Errorf(mdp.NotTaken, "%v", err)
+}
+
+// refused takes a WELCOME that denies the link.
+func (l *link) refused(err *mdp.Error) {
+	switch name := string(l.c.cmd.Service); {
+	case err.Status == mdp.Conflict && err.Text == errSelf.Error():
+		l.c.z.Close(errSelf)
+	case err.Status == mdp.Conflict:
+		l.b.mu.Lock()
+		l.b.linkedTo(l.dialled, name)
+		l.b.mu.Unlock()
+		l.c.z.Close(errDuplicate)
+	default:
+		l.c.z.Close(err)
+	}
+}
+
 // welcomed takes the answer to our HELLO.
 func (l *link) welcomed(batch *zsock.Batch) {
-	if err := mdp.AnswerError(&l.c.cmd); err != nil {
-		switch {
-		case errors.Is(err, mdp.Conflict) && err.(*mdp.Error).Text == errSelf.Error():
-			l.c.z.Close(errSelf)
-		case errors.Is(err, mdp.Conflict):
-			l.c.z.Close(errDuplicate)
-		default:
-			l.c.z.Close(err)
-		}
+	if err, denied := mdp.AnswerError(&l.c.cmd).(*mdp.Error); denied {
+		l.refused(err)
 		return
 	}
 	var hello mdp.HelloMap
@@ -223,6 +249,12 @@ func (b *Broker) establish(l *link, hello *mdp.HelloMap) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.draining.Load() {
+		return errDrained
+	}
+	if len(b.links) >= maxLinks && b.links[hello.Name] == nil {
+		return errManyLinks
+	}
 	if old := b.links[hello.Name]; old != nil {
 		crossed := old.peer.Load().Incarnation == hello.Incarnation && (old.dialled == "") != (l.dialled == "")
 		if crossed && (b.name < hello.Name) != (l.dialled != "") {
@@ -244,10 +276,13 @@ func (b *Broker) establish(l *link, hello *mdp.HelloMap) error {
 // closed takes the link's routes down: what was sent over it is tried elsewhere.
 func (l *link) closed(batch *zsock.Batch, err error) {
 	b := l.b
+	if l.peer.Load() == nil {
+		return // it never was up
+	}
 	b.mu.Lock()
 	wasUp := l.up
-	if hello := l.peer.Load(); hello != nil && b.links[hello.Name] == l {
-		delete(b.links, hello.Name)
+	if name := l.peerName(); b.links[name] == l {
+		delete(b.links, name)
 		b.linkCount.Store(int32(len(b.links)))
 	}
 	l.up = false
@@ -255,30 +290,14 @@ func (l *link) closed(batch *zsock.Batch, err error) {
 	if wasUp {
 		b.log.Warn("peer link lost", "broker", l.peerName(), "error", err)
 	}
+	l.down.Store(true)
 	for _, s := range b.allServices() {
 		s.mu.Lock()
-		for _, p := range s.routes {
-			if p.link == l {
-				p.drop(batch)
-				break
-			}
+		if p := s.routeIfAny(l); p != nil {
+			p.drop(batch)
 		}
 		s.mu.Unlock()
 	}
-}
-
-// hearLoad takes the entry that rides on every request of the peer.
-func (l *link) hearLoad(batch *zsock.Batch) {
-	cmd := &l.c.cmd
-	s, err := l.b.require(l.c.recent, cmd.Service)
-	if err != nil {
-		return // the request itself will be refused for the same reason
-	}
-	defer s.mu.Unlock()
-	l.c.recent = s
-	p := s.routeTo(l)
-	p.received++
-	p.hear(&cmd.Head.Load, cmd.Head.Flags&mdp.FlagNeed != 0, l.b.now())
 }
 
 // answer takes a PARTIAL or FINAL to a request we sent over the link.
@@ -311,8 +330,12 @@ func (l *link) hearState(batch *zsock.Batch, m *zsock.Msg) {
 			l.b.count.protocolErrors.Add(1)
 			return
 		}
+		if e.Load.Workers == 0 && e.Load.Queue == 0 && l.b.find(e.Service) == nil {
+			continue
+		}
 		s, refused := l.b.require(nil, e.Service)
 		if refused != nil {
+			l.b.count.stateDropped.Add(1)
 			return
 		}
 		s.routeTo(l).hear(&e.Load, e.Need, now)
@@ -321,20 +344,21 @@ func (l *link) hearState(batch *zsock.Batch, m *zsock.Msg) {
 	}
 }
 
-// beat answers nothing, but closes a link whose other side no longer hears us: a
-// one-way partition ends for both.
+// beat takes a heartbeat. The peer says how long ago it last heard us: when that
+// comes near to where it will give the link up, it is cut in our direction, and
+// both sides end it. Its token is its clock: sent back once, it measures the way.
 func (l *link) beat(batch *zsock.Batch) {
 	cmd := &l.c.cmd
+	if cmd.Head.Flags&mdp.FlagNeed != 0 {
+		l.rtt.Store(max(l.b.now()-int64(cmd.Head.Token), 1))
+		return
+	}
+	limit := livenessMisses*l.b.cfg.Heartbeat - l.b.cfg.Heartbeat/2
 	deaf := time.Duration(cmd.Head.Remaining) * time.Millisecond
-	if deaf > livenessMisses*l.b.cfg.Heartbeat && l.b.now()-l.since > int64(livenessMisses*l.b.cfg.Heartbeat) {
-		l.c.z.Close(errors.New("the peer does not hear us"))
+	if deaf > limit && l.b.now()-l.since > int64(limit) {
+		l.c.z.Close(errDeaf)
 		return
 	}
-	// The token carries the sender's clock; echoed once, it measures the round trip.
-	if cmd.Head.Flags&mdp.FlagNeed == 0 {
-		echo := mdp.Command{Role: mdp.Peer, Kind: mdp.Heartbeat, Head: mdp.Head{Token: cmd.Head.Token, Flags: mdp.FlagNeed}}
-		l.c.sendControl(batch, &echo)
-		return
-	}
-	l.rtt.Store(max(l.b.now()-int64(cmd.Head.Token), 1))
+	echo := mdp.Command{Role: mdp.Peer, Kind: mdp.Heartbeat, Head: mdp.Head{Token: cmd.Head.Token, Flags: mdp.FlagNeed}}
+	l.c.sendControl(batch, &echo)
 }

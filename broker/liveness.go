@@ -16,83 +16,105 @@ type watch struct {
 	idle           bool  // nothing outstanding at the last look
 }
 
-// tick runs deadlines every wheelTick and heartbeats every quarter of the
-// heartbeat, until ctx ends. It is the broker's only clock.
+// tick is the broker's only clock, until ctx ends.
 func (b *Broker) tick(ctx context.Context) error {
 	ticker := time.NewTicker(wheelTick)
 	defer ticker.Stop()
-	beatEvery := int64(b.cfg.Heartbeat / 4)
-	last, nextBeat, nextSweep := b.now(), int64(0), int64(0)
-	graceUntil := int64(0)
-	var due []*request
+	t := ticks{b: b, last: b.now()}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+			t.step(b.now())
 		}
-		now := b.now()
-		if now-last > int64(max(b.cfg.Heartbeat/2, 5*wheelTick)) {
-			// This process was paused: what peers sent meanwhile is unread. Let the
-			// readers drain it before anybody is called silent.
-			b.count.pauses.Add(1)
-			b.log.Warn("the broker was paused", "gap-ms", (now-last)/1e6)
-			graceUntil = now + int64(b.cfg.Heartbeat)
-		}
-		last = now
-		due = b.expireDue(now, due[:0])
-		if now >= nextBeat {
-			nextBeat = now + beatEvery
-			b.beat(now, now < graceUntil)
-		}
-		if now >= nextSweep {
-			nextSweep = now + int64(time.Second)
-			b.sweep(now)
-		}
-		b.checkDrained()
 	}
 }
 
+// ticks is the state of the one ticker: deadlines every wheelTick, heartbeats
+// every quarter of the heartbeat, the rest once a second.
+type ticks struct {
+	b                   *Broker
+	last                int64
+	nextBeat, nextSweep int64
+	graceUntil          int64
+	due                 []*request
+	services            []*service
+}
+
+// step does what is due at now.
+func (t *ticks) step(now int64) {
+	b := t.b
+	if now-t.last > int64(max(b.cfg.Heartbeat/2, 5*wheelTick)) {
+		// This process was paused: what peers sent meanwhile is unread. Let the
+		// readers drain it before anybody is called silent.
+		b.count.pauses.Add(1)
+		b.log.Warn("the broker was paused", "gap-ms", (now-t.last)/1e6)
+		t.graceUntil = now + int64(b.cfg.Heartbeat)
+		t.nextBeat = now
+	}
+	t.last = now
+	clear(t.services)
+	t.services = b.appendServices(t.services[:0])
+	t.expireDue(now)
+	if now >= t.nextBeat {
+		t.nextBeat = now + int64(b.cfg.Heartbeat/4)
+		b.beat(now, now < t.graceUntil)
+	}
+	if now >= t.nextSweep {
+		t.nextSweep = now + int64(time.Second)
+		t.sweep(now)
+	}
+	b.checkDrained(t.services, now)
+}
+
 // expireDue answers the requests whose deadline has passed.
-func (b *Broker) expireDue(now int64, due []*request) []*request {
+func (t *ticks) expireDue(now int64) {
 	var batch zsock.Batch
-	for _, s := range b.allServices() {
+	for _, s := range t.services {
 		s.mu.Lock()
-		due = s.wheel.due(now, due[:0])
-		for _, r := range due {
+		t.due = s.wheel.due(now, t.due[:0])
+		for _, r := range t.due {
 			s.expire(&batch, r)
 		}
 		s.mu.Unlock()
 	}
+	clear(t.due)
 	batch.Flush()
-	return due
 }
 
-// sweep does once a second what is not urgent: foreign requests that nobody
-// offers to do, kept answers, services nobody uses.
-func (b *Broker) sweep(now int64) {
-	b.detached.expire(now)
+// sweep does what is not urgent: foreign requests that nobody offers to do, kept
+// answers, services nobody uses.
+func (t *ticks) sweep(now int64) {
+	t.b.detached.expire(now)
 	var batch zsock.Batch
-	for _, s := range b.allServices() {
+	for _, s := range t.services {
 		s.mu.Lock()
 		s.sweep(&batch, now)
 		unused := s.unusedLocked()
 		s.mu.Unlock()
 		if unused {
-			b.forgetIfUnused(s)
+			t.b.forgetIfUnused(s)
 		}
 	}
 	batch.Flush()
 }
 
 func (s *service) sweep(batch *zsock.Batch, now int64) {
+	for w := s.workers.first; w != nil; w = w.all.next {
+		if messages, _ := w.conn.z.Queued(); w.stuck && messages == 0 {
+			w.stuck = false
+			w.wait()
+		}
+	}
+	s.dispatch(batch)
 	ttl := int64(s.b.cfg.ForeignTTL)
-	if s.offered() {
+	if s.offered(now) {
 		return
 	}
 	for r := s.queue.first; r != nil; {
-		next := r.queue.next
-		if r.deadline == 0 && r.from.dialect != mdp.Native && now-r.entered > ttl {
+		next := r.waiting.next
+		if r.from.dialect != mdp.Native && now-r.entered > ttl {
 			s.stats.Expired++
 			s.fail(batch, r, mdp.Errorf(mdp.NoWorker, "nobody offers %q", s.name))
 		}
@@ -106,12 +128,11 @@ func (b *Broker) beat(now int64, grace bool) {
 	var batch zsock.Batch
 	for _, c := range b.allConns() {
 		c.observe(now)
-		c.sayAlive(&batch, now)
-		if !grace {
-			c.expireSilent(&batch, now)
-		} else {
-			c.watch.heard = now
+		if grace {
+			c.watch.heard = now // before it is said to peers how long they were silent
 		}
+		c.sayAlive(&batch, now)
+		c.expireSilent(&batch, now)
 	}
 	batch.Flush()
 }
@@ -140,11 +161,10 @@ func (c *conn) sayAlive(batch *zsock.Batch, now int64) {
 	worker, link := c.worker.Load(), c.link.Load()
 	switch {
 	case link != nil:
-		if link.peer.Load() != nil { // every beat: it measures the way, and what was heard
-			if silent >= interval || now-c.watch.heard >= interval || link.rtt.Load() == 0 || now-link.lastBeat >= interval {
-				link.lastBeat = now
-				link.sayBeat(batch, now)
-			}
+		// Also beside other traffic: it measures the way, and says what was heard.
+		if link.peer.Load() != nil && (link.rtt.Load() == 0 || now-link.lastBeat >= interval) {
+			link.lastBeat = now
+			link.sayBeat(batch, now)
 		}
 	case worker != nil:
 		if silent >= interval {
@@ -158,9 +178,12 @@ func (c *conn) sayAlive(batch *zsock.Batch, now int64) {
 }
 
 // sayBeat: foreign workers get heartbeats also while busy, because asynchronous
-// ones wait for them (MDP-FACTS 7.1); what piles up at blocked ones is bounded by
-// the connection's queue.
+// ones wait for them (MDP-FACTS 7.1); those that are blocked get a few and no more.
 func (w *worker) sayBeat(batch *zsock.Batch) {
+	const enough = 4
+	if messages, _ := w.conn.z.Queued(); messages >= enough {
+		return
+	}
 	cmd := mdp.Command{Role: mdp.Worker, Kind: mdp.Heartbeat, Dialect: w.dialect, Delimited: w.delimited}
 	if err := w.conn.send(batch, &cmd, zsock.Body{}); err != nil {
 		w.conn.b.count.controlDropped.Add(1)
@@ -209,7 +232,7 @@ func (w *worker) expireForeign(batch *zsock.Batch, now, silent int64) {
 	case w.gone:
 	case len(w.held) == 0 && silent > int64(livenessMisses*max(w.conn.b.cfg.Heartbeat, foreignInterval)):
 		why = "idle and silent"
-	case len(w.held) > 0 && silent > int64(w.conn.b.cfg.BusyLimit):
+	case len(w.held) > 0 && now-w.busySince > int64(w.conn.b.cfg.BusyLimit):
 		why = "busy for too long"
 	}
 	s.mu.Unlock()
@@ -217,17 +240,5 @@ func (w *worker) expireForeign(batch *zsock.Batch, now, silent int64) {
 		w.conn.b.count.expired.Add(1)
 		w.leave(batch, why)
 		w.dismiss(batch)
-	}
-}
-
-// checkDrained ends the drain as soon as nothing is left to answer.
-func (b *Broker) checkDrained() {
-	if !b.draining.Load() || b.liveRequests() > 0 {
-		return
-	}
-	select {
-	case <-b.drained:
-	default:
-		close(b.drained)
 	}
 }

@@ -3,7 +3,7 @@ package broker
 import (
 	"bytes"
 	"encoding/json"
-	"strings"
+	"slices"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -29,10 +29,15 @@ func (b *Broker) answerMMI(batch *zsock.Batch, c *conn, m *zsock.Msg) {
 	} else {
 		reply.Service = cmd.Service
 	}
-	if err := c.send(batch, &reply, body); err != nil {
+	if reply.Dialect == mdp.Native {
+		c.reply(batch, &reply, body)
+	} else if err := c.send(batch, &reply, body); err != nil {
 		b.count.answersDropped.Add(1)
 	}
 }
+
+// questions are the mmi. names that are answered.
+var questions = []string{"mmi.service", "mmi.services", "mmi.workers", "mmi.peers", "mmi.brokers"}
 
 // mmi is the answer to one question. Unknown ones get 501 (RFC 8).
 func (b *Broker) mmi(question string, body [][]byte) []byte {
@@ -57,22 +62,21 @@ func (b *Broker) mmiService(body [][]byte) []byte {
 	if len(body) == 0 || len(body[0]) == 0 || len(body[0]) > mdp.MaxService {
 		return []byte("404")
 	}
-	if isMMI(body[0]) {
-		if strings.HasPrefix(string(b.mmi(string(body[0]), nil)), "501") {
-			return []byte("404")
-		}
+	if slices.Contains(questions, string(body[0])) || b.offers(body[0]) {
 		return []byte("200")
 	}
-	s := b.find(body[0])
+	return []byte("404")
+}
+
+// offers tells whether anybody, here or at a peer, takes requests for the service.
+func (b *Broker) offers(name []byte) bool {
+	s := b.find(name)
 	if s == nil {
-		return []byte("404")
+		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.offered() {
-		return []byte("404")
-	}
-	return []byte("200")
+	return s.offered(b.now())
 }
 
 // BrokerState is one broker as clients need to know it.

@@ -21,18 +21,19 @@ type request struct {
 	body    zsock.Body
 	size    int64
 
-	entered    int64 // broker clock; earlier by the time spent at other brokers
-	started    int64 // last delivery
-	deadline   int64 // 0: none
-	deliveries int   // how often it was handed out
-	partials   int   // forwarded
-	refusals   int   // answered NOT_TAKEN
-	queued     bool
+	entered    int64    // broker clock; earlier by the time spent at other brokers
+	started    int64    // last delivery
+	deadline   int64    // 0: none
+	deliveries int      // how often it was handed out, NOT_TAKEN not counted
+	partials   int      // forwarded; those that were only collected do not count
+	refusals   int      // answered NOT_TAKEN
+	answering  uint16   // attempt of the holder whose answer is being delivered
 	holders    []holder // who may answer; the last one is the newest
 
-	queue, wheel link2[request] // places in the service's queue and in a wheel slot
-	wheelSlot    int32
-	ofClient     link2[request] // place in its connection's list
+	waiting, wheel place[request] // in one of the service's queues, and in a wheel slot
+	in             *list[request] // the queue it waits in, or nil
+	wheelSlot      int32
+	ofClient       place[request] // in its connection's list
 }
 
 // origin is where a request came from and how its answers are written.
@@ -46,14 +47,16 @@ type origin struct {
 	delimited bool
 	detached  bool
 	envelope  [][]byte
-	collected []zsock.Body // partials kept for an MDP/0.1 client
+	collected []zsock.Body // partials kept for an asker that gets a single answer
+	kept      int64        // octets of these
 }
 
 // holder is a worker or a peer that was given the request and has not answered.
 type holder struct {
-	worker *worker
-	route  *route
-	at     int // index in the worker's or route's list of held requests
+	worker  *worker
+	route   *route
+	at      int    // index in the worker's or route's list of held requests
+	attempt uint16 // what it was told, and what its answer is told by
 }
 
 // held is the other direction: what a worker or route was given. The request is
@@ -66,6 +69,53 @@ type held struct {
 func (r *request) token() uint64 { return uint64(r.gen)<<32 | uint64(r.slot) }
 
 func (r *request) once() bool { return r.flags&mdp.FlagOnce != 0 }
+
+// guest tells a request that a linked broker handed on. Its home redelivers it, not
+// we, and workers of scope local do not get it.
+func (r *request) guest() bool { return r.from.role == mdp.Peer }
+
+// mayHaveRun tells whether any worker may have started the request.
+func (r *request) mayHaveRun() bool { return r.deliveries > 0 }
+
+// nextAttempt is what the next holder is told: the asker's own count, and ours.
+func (r *request) nextAttempt() uint16 { return r.attempt + uint16(r.deliveries) }
+
+// collects tells whether partials are kept until the final answer comes: MDP/0.1
+// knows a single reply, and so does a call made inside the process.
+func (o *origin) collects() bool {
+	return o.local != nil || o.dialect == mdp.V01 || o.dialect == mdp.Bare
+}
+
+// hold adds a holder and counts the delivery. At is its place among what the
+// holder holds.
+func (r *request) hold(w *worker, p *route, at int, now int64) {
+	r.holders = append(r.holders, holder{worker: w, route: p, at: at, attempt: r.nextAttempt()})
+	r.deliveries++
+	r.started = now
+}
+
+// holder finds the entry of a worker or a route, -1 if it holds r no longer.
+func (r *request) holder(w *worker, p *route) int {
+	for i := range r.holders {
+		if r.holders[i].worker == w && r.holders[i].route == p {
+			return i
+		}
+	}
+	return -1
+}
+
+// dropHolder takes a worker or a route off the request's holders.
+func (r *request) dropHolder(w *worker, p *route) {
+	i := r.holder(w, p)
+	if i < 0 {
+		return
+	}
+	r.answering = r.holders[i].attempt
+	last := len(r.holders) - 1
+	r.holders[i] = r.holders[last]
+	r.holders[last] = holder{}
+	r.holders = r.holders[:last]
+}
 
 // remaining is the rest of the deadline in milliseconds, at least 1; 0 for none.
 func (r *request) remaining(now int64) uint32 {
@@ -82,7 +132,7 @@ type table struct {
 	slots []*request
 	free  []uint32
 	live  int
-	base  uint32 // generation new slots start from
+	base  uint32 // generation new slots start from: random, so that answers to another table find nothing
 }
 
 func (t *table) take() *request {
@@ -113,9 +163,7 @@ func (t *table) find(token uint64) *request {
 func (t *table) release(r *request) {
 	t.live--
 	r.body.Release()
-	for _, p := range r.from.collected {
-		p.Release()
-	}
+	clear(r.holders)
 	*r = request{slot: r.slot, gen: r.gen + 1, holders: r.holders[:0], wheelSlot: -1}
 	t.free = append(t.free, r.slot)
 	if t.live == 0 && len(t.slots) > 4096 {
@@ -127,58 +175,3 @@ func (t *table) release(r *request) {
 		t.slots, t.free = nil, nil
 	}
 }
-
-// link2 is a place in a doubly linked list.
-type link2[T any] struct{ next, prev *T }
-
-// list is an intrusive doubly linked list: a request or worker carries its own
-// places, so that queueing allocates nothing and leaving is O(1).
-type list[T any] struct {
-	first, last *T
-	n           int
-	place       func(*T) *link2[T]
-}
-
-func (l *list[T]) pushBack(e *T) {
-	p := l.place(e)
-	p.prev, p.next = l.last, nil
-	if l.last == nil {
-		l.first = e
-	} else {
-		l.place(l.last).next = e
-	}
-	l.last = e
-	l.n++
-}
-
-func (l *list[T]) pushFront(e *T) {
-	p := l.place(e)
-	p.prev, p.next = nil, l.first
-	if l.first == nil {
-		l.last = e
-	} else {
-		l.place(l.first).prev = e
-	}
-	l.first = e
-	l.n++
-}
-
-func (l *list[T]) remove(e *T) {
-	p := l.place(e)
-	if p.prev == nil {
-		l.first = p.next
-	} else {
-		l.place(p.prev).next = p.next
-	}
-	if p.next == nil {
-		l.last = p.prev
-	} else {
-		l.place(p.next).prev = p.prev
-	}
-	*p = link2[T]{}
-	l.n--
-}
-
-func queuePlace(r *request) *link2[request]  { return &r.queue }
-func wheelPlace(r *request) *link2[request]  { return &r.wheel }
-func clientPlace(r *request) *link2[request] { return &r.ofClient }

@@ -29,10 +29,9 @@ type told struct {
 	idle, queue, workers uint32
 	need                 bool
 	seen                 uint32
-	ever                 bool
 }
 
-// routeTo finds or adds the route to a peer.
+// routeTo finds or adds the route to a peer. A link that is down gets no new one.
 func (s *service) routeTo(l *link) *route {
 	for _, p := range s.routes {
 		if p.link == l {
@@ -40,7 +39,9 @@ func (s *service) routeTo(l *link) *route {
 		}
 	}
 	p := &route{service: s, link: l}
-	s.routes = append(s.routes, p)
+	if !l.down.Load() {
+		s.routes = append(s.routes, p)
+	}
 	return p
 }
 
@@ -49,19 +50,37 @@ func (p *route) hear(load *mdp.Load, need bool, now int64) {
 	p.load, p.need, p.heardAt, p.askedAt = *load, need, now, 0
 }
 
+// hearRequest takes the word that rides on every request of a peer, and counts it.
+func (s *service) hearRequest(l *link, cmd *mdp.Command, now int64) {
+	p := s.routeTo(l)
+	p.received++
+	p.hear(&cmd.Head.Load, cmd.Head.Flags&mdp.FlagNeed != 0, now)
+	s.changed()
+}
+
 // staleAfter is how long a peer's word counts without being refreshed.
 const staleAfter = int64(3 * time.Second)
 
-// view is the route as the choice sees it. Counters are cumulative, so a lost or
-// crossing message cannot make the belief drift.
+// offers tells whether the peer has workers for the service and takes requests.
+func (p *route) offers(now int64) bool {
+	return p.load.Workers > 0 && now-p.heardAt <= staleAfter && !p.link.draining.Load()
+}
+
+// believedIdle is what the peer offered less what it was sent since. Counters are
+// cumulative, so a lost or crossing message cannot make the belief drift.
+func (p *route) believedIdle() int {
+	return int(p.load.Idle) - int(int32(p.sent-p.load.Seen))
+}
+
+// view is the route as the choice sees it.
 func (p *route) view(now int64) view {
-	if p.heardAt == 0 || now-p.heardAt > staleAfter {
+	if p.heardAt == 0 || now-p.heardAt > staleAfter || p.link.draining.Load() {
 		return view{suspect: true}
 	}
 	rtt := p.link.rtt.Load()
 	patience := int64(50*time.Millisecond) + rtt + 2*int64(p.link.updateEvery())
 	return view{
-		idle:    int(p.load.Idle) - int(int32(p.sent-p.load.Seen)),
+		idle:    p.believedIdle(),
 		queue:   int(p.load.Queue),
 		via:     int(p.load.Via),
 		workers: int(p.load.Workers),
@@ -71,26 +90,58 @@ func (p *route) view(now int64) view {
 	}
 }
 
-// offload hands a request that no local worker can take to a peer, if the policy
-// finds one. It reports false when the request has to wait here.
-func (s *service) offload(batch *zsock.Batch, r *request) bool {
-	if len(s.routes) == 0 || r.hops == 0 || s.b.draining.Load() && r.from.role == mdp.Peer {
+// offload hands a new request that no worker here can take to a peer, if the
+// policy finds one. It reports false when the request has to wait here.
+func (s *service) offload(batch *zsock.Batch, r *request, now int64) bool {
+	if len(s.routes) == 0 || r.hops == 0 {
 		return false
 	}
-	now := s.b.now()
+	here := view{idle: s.free, queue: s.queued(), workers: s.capacity, mean: s.mean.duration()}
+	if r.guest() {
+		here.idle, here.workers = s.meshFree, s.meshCapacity
+	}
+	return s.send(batch, r, now, func(peers []view) int { return choose(here, peers, int(r.hops), rand.IntN) })
+}
+
+// move hands the request at the head of a queue to a peer that is believed idle
+// and nearer than the next worker here is free.
+func (s *service) move(batch *zsock.Batch, r *request, now int64) bool {
+	if r.hops == 0 || !s.peerIdle() {
+		return false
+	}
+	next := view{workers: s.capacity, mean: s.mean.duration()}
+	if r.guest() {
+		next.workers = s.meshCapacity
+	}
+	return s.send(batch, r, now, func(peers []view) int { return chooseIdle(peers, next.wait(), rand.IntN) })
+}
+
+// peerIdle tells whether any peer may be idle; it saves the way to the choice.
+func (s *service) peerIdle() bool {
+	for _, p := range s.routes {
+		if p.believedIdle() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// send gives r to the peer that choice picks, or to the next one if that peer's
+// connection refuses.
+func (s *service) send(batch *zsock.Batch, r *request, now int64, choice func([]view) int) bool {
 	routes, views := s.candidates(r, now)
-	for len(routes) > 0 {
-		i := choose(s.view(), views, int(r.hops), rand.IntN)
+	for {
+		i := choice(views)
 		if i < 0 {
 			return false
 		}
 		if routes[i].request(batch, r, now) {
 			s.stats.Offloaded++
+			s.dequeue(r)
 			return true
 		}
 		views[i].suspect = true
 	}
-	return false
 }
 
 // candidates are the routes a request may take: never back where it came from.
@@ -98,7 +149,7 @@ func (s *service) candidates(r *request, now int64) ([]*route, []view) {
 	routes := make([]*route, 0, len(s.routes))
 	views := make([]view, 0, len(s.routes))
 	for _, p := range s.routes {
-		if r.from.conn != nil && r.from.conn == p.link.c || p.holds(r) {
+		if r.from.conn != nil && r.from.conn == p.link.c || r.holder(nil, p) >= 0 {
 			continue
 		}
 		routes, views = append(routes, p), append(views, p.view(now))
@@ -106,40 +157,19 @@ func (s *service) candidates(r *request, now int64) ([]*route, []view) {
 	return routes, views
 }
 
-func (p *route) holds(r *request) bool {
-	for _, h := range r.holders {
-		if h.route == p {
-			return true
-		}
-	}
-	return false
-}
-
-// view is this broker's own state of the service.
-func (s *service) view() view {
-	return view{idle: s.idle.n, queue: s.queue.n, workers: s.workers.n, mean: s.mean.duration()}
-}
-
-// offeredByPeer tells whether a linked broker has workers for the service.
-func (s *service) offeredByPeer() bool {
-	now := s.b.now()
-	for _, p := range s.routes {
-		if p.load.Workers > 0 && now-p.heardAt <= staleAfter {
-			return true
-		}
-	}
-	return false
-}
+// routeFlags are the flags of a request that a peer is told. Whether to wait for
+// a worker is for the home broker to say.
+const routeFlags = mdp.FlagOnce | mdp.FlagRestartable
 
 // request sends r over the link.
 func (p *route) request(batch *zsock.Batch, r *request, now int64) bool {
 	s := p.service
 	cmd := mdp.Command{Role: mdp.Peer, Kind: mdp.Request, Dialect: mdp.Native, Service: s.nameFrame}
-	cmd.Head = mdp.Head{Flags: r.flags &^ (mdp.FlagMap | mdp.FlagDetached | mdp.FlagNeed), Token: r.token(), ID: r.id,
-		Remaining: r.remaining(now), Attempt: r.attempt + uint16(r.deliveries), Hops: r.hops - 1}
-	cmd.Head.Load = s.loadFor(p.link, now-r.entered)
-	cmd.Head.Load.Seen = p.received
-	if s.idle.n == 0 {
+	cmd.Head = mdp.Head{Flags: r.flags & routeFlags, Token: r.token(), ID: r.id,
+		Remaining: r.remaining(now), Attempt: r.nextAttempt(), Hops: r.hops - 1}
+	cmd.Head.Load = s.loadFor(p.link, now)
+	cmd.Head.Load.ElapsedMs = elapsedMs(r, now)
+	if s.free == 0 {
 		cmd.Head.Flags |= mdp.FlagNeed
 	}
 	if err := p.link.c.send(batch, &cmd, r.body); err != nil {
@@ -150,22 +180,16 @@ func (p *route) request(batch *zsock.Batch, r *request, now int64) bool {
 	if p.askedAt == 0 {
 		p.askedAt = now
 	}
-	r.deliveries++
-	r.started = now
-	r.holders = append(r.holders, holder{route: p, at: len(p.held)})
+	r.hold(nil, p, len(p.held), now)
 	p.held = append(p.held, held{r.token(), r})
 	return true
 }
 
+// elapsedMs is how long ago the request entered the mesh.
+func elapsedMs(r *request, now int64) uint32 { return uint32(max(now-r.entered, 0) / 1e6) }
+
 func (p *route) cancel(batch *zsock.Batch, r *request) {
 	p.link.c.sendControl(batch, &mdp.Command{Role: mdp.Peer, Kind: mdp.Cancel, Service: p.service.nameFrame, Head: mdp.Head{Token: r.token(), ID: r.id}})
-	// A cancelled request is not answered over a link: its place is free at once.
-	for i := range p.held {
-		if p.held[i].token == r.token() {
-			p.release(i)
-			return
-		}
-	}
 }
 
 // release takes the held request at index i off the route.
@@ -173,11 +197,7 @@ func (p *route) release(i int) {
 	last := len(p.held) - 1
 	if moved := p.held[last]; i != last {
 		p.held[i] = moved
-		for k := range moved.r.holders {
-			if moved.r.holders[k].route == p {
-				moved.r.holders[k].at = i
-			}
-		}
+		moved.r.holders[moved.r.holder(nil, p)].at = i
 	}
 	p.held[last] = held{}
 	p.held = p.held[:last]
@@ -186,26 +206,21 @@ func (p *route) release(i int) {
 // answered applies a PARTIAL or FINAL that came over the link.
 func (p *route) answered(batch *zsock.Batch, cmd *mdp.Command, m *zsock.Msg) {
 	s := p.service
+	r := s.table.find(cmd.Head.Token)
 	i := -1
-	if r := s.table.find(cmd.Head.Token); r != nil {
-		for _, h := range r.holders {
-			if h.route == p {
-				i = h.at
-			}
-		}
+	if r != nil {
+		i = r.holder(nil, p)
 	}
-	if i < 0 {
-		s.stats.Late++
-		return
+	switch {
+	case i < 0:
+		s.stats.Late++ // it crossed our CANCEL
+	case cmd.Kind == mdp.Partial:
+		s.partial(batch, r, i, m.Body(cmd.Body))
+	default:
+		p.release(r.holders[i].at)
+		r.dropHolder(nil, p)
+		s.settle(batch, r, cmd, m)
 	}
-	r := p.held[i].r
-	if cmd.Kind == mdp.Partial {
-		s.partial(batch, r, m.Body(cmd.Body))
-		return
-	}
-	p.release(i)
-	r.dropHolder(nil, p)
-	s.settle(batch, r, cmd, m)
 }
 
 // drop takes the route off its service because the link has gone.
@@ -229,15 +244,16 @@ func (p *route) drop(batch *zsock.Batch) {
 
 // loadFor is this broker's entry for the service, with the whole idle count: what
 // requests and answers carry. Workers of scope local are not told of.
-func (s *service) loadFor(l *link, elapsed int64) mdp.Load {
+func (s *service) loadFor(l *link, now int64) mdp.Load {
 	load := mdp.Load{
-		Idle:      uint32(s.meshIdle()),
-		Queue:     uint32(s.queue.n),
-		MeanUs:    uint32(s.mean.duration() / time.Microsecond),
-		Workers:   uint32(s.meshWorkers()),
-		ElapsedMs: uint32(max(elapsed, 0) / 1e6),
+		Idle:    uint32(s.meshFree),
+		Queue:   uint32(s.queued()),
+		MeanUs:  uint32(s.mean.duration() / time.Microsecond),
+		Workers: uint32(s.meshCapacity),
 	}
-	now := s.b.now()
+	if s.b.draining.Load() {
+		load.Idle, load.Workers = 0, 0
+	}
 	for _, p := range s.routes {
 		if p.link == l {
 			load.Seen = p.received
@@ -246,24 +262,4 @@ func (s *service) loadFor(l *link, elapsed int64) mdp.Load {
 		}
 	}
 	return load
-}
-
-func (s *service) meshIdle() int {
-	n := 0
-	for w := s.idle.first; w != nil; w = w.waiting.next {
-		if !w.local() {
-			n++
-		}
-	}
-	return n
-}
-
-func (s *service) meshWorkers() int {
-	n := 0
-	for w := s.workers.first; w != nil; w = w.all.next {
-		if !w.local() && !w.drained {
-			n++
-		}
-	}
-	return n
 }

@@ -71,13 +71,15 @@ func (b *Broker) Services() []ServiceState {
 	out := []ServiceState{}
 	for _, s := range b.allServices() {
 		s.mu.Lock()
-		st := ServiceState{Name: s.name, Workers: s.workers.n, Idle: s.idle.n, Queue: s.queue.n, Running: s.table.live - s.queue.n,
+		st := ServiceState{Name: s.name, Workers: s.workers.n, Idle: s.idle.n, Queue: s.queued(), Running: s.table.live - s.queued(),
 			MeanUs: s.mean.duration().Microseconds(), Octets: s.bytes, serviceStats: s.stats}
-		if r := s.queue.first; r != nil {
-			st.OldestMs = (now - r.entered) / 1e6
+		for _, r := range [...]*request{s.queue.first, s.guests.first} {
+			if r != nil {
+				st.OldestMs = max(st.OldestMs, (now-r.entered)/1e6)
+			}
 		}
 		for _, p := range s.routes {
-			if p.load.Workers > 0 && now-p.heardAt <= staleAfter {
+			if p.offers(now) {
 				st.Peers++
 			}
 		}
@@ -107,11 +109,8 @@ func (b *Broker) Workers() []WorkerState {
 	return out
 }
 
-// local tells whether the worker serves this broker's own clients only.
-func (w *worker) local() bool { return w.hello.Scope == "local" }
-
 func (w *worker) scope() string {
-	if w.local() {
+	if w.local {
 		return "local"
 	}
 	return "mesh"

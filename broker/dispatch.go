@@ -1,0 +1,253 @@
+package broker
+
+import (
+	"errors"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+// place puts a new request where it can run, or into a queue.
+func (s *service) place(batch *zsock.Batch, r *request, now int64) {
+	if r.flags&mdp.FlagNoWait != 0 && !s.offered(now) {
+		s.fail(batch, r, mdp.Errorf(mdp.NoWorker, "nobody offers %q", s.name))
+		return
+	}
+	if r.deadline != 0 {
+		s.wheel.add(r)
+	}
+	if s.line(r).n == 0 && s.run(batch, r, now) {
+		return
+	}
+	if s.offload(batch, r, now) {
+		return
+	}
+	if r.guest() && s.meshCapacity == 0 {
+		s.fail(batch, r, mdp.Errorf(mdp.NotTaken, "this broker has no worker for %q", s.name))
+		return
+	}
+	s.enqueue(r)
+}
+
+// line is the queue a request waits in.
+func (s *service) line(r *request) *list[request] {
+	if r.guest() {
+		return &s.guests
+	}
+	return &s.queue
+}
+
+// enqueue files a request by its age: new ones last, redelivered ones among the
+// first. Guests that come back go to the front.
+func (s *service) enqueue(r *request) {
+	line := s.line(r)
+	at := line.first
+	if r.deliveries == 0 && r.refusals == 0 {
+		at = nil
+	}
+	for !r.guest() && at != nil && at.entered < r.entered {
+		at = at.waiting.next
+	}
+	line.insertBefore(at, r)
+	r.in = line
+	s.changed()
+}
+
+func (s *service) dequeue(r *request) {
+	if r.in != nil {
+		r.in.remove(r)
+		r.in = nil
+		s.changed()
+	}
+}
+
+// queued is how many requests wait here.
+func (s *service) queued() int { return s.queue.n + s.guests.n }
+
+// dispatch hands out waiting requests, oldest first, as long as somebody takes them.
+func (s *service) dispatch(batch *zsock.Batch) {
+	if s.queued() == 0 {
+		return
+	}
+	now := s.b.now()
+	for r := s.turn(); r != nil && (s.run(batch, r, now) || s.turn() != r); r = s.turn() {
+	}
+	for _, line := range [...]*list[request]{&s.queue, &s.guests} {
+		for r := line.first; r != nil && s.move(batch, r, now); r = line.first {
+		}
+	}
+}
+
+// turn is the oldest request that a waiting worker may take, or nil. A guest at
+// the head that only workers of scope local could take holds nobody up.
+func (s *service) turn() *request {
+	own, guest := s.queue.first, s.guests.first
+	switch {
+	case s.free == 0:
+		return nil
+	case guest == nil || s.meshFree == 0:
+		return own
+	case own == nil || guest.entered < own.entered:
+		return guest
+	}
+	return own
+}
+
+// run gives the request to the least recently used worker that is idle, else to
+// one with room. It reports false when the request has to wait.
+func (s *service) run(batch *zsock.Batch, r *request, now int64) bool {
+	for {
+		w := s.pick(r)
+		if w == nil {
+			return false
+		}
+		switch err := w.request(batch, r, now); {
+		case err == nil:
+			s.dequeue(r)
+			s.changed()
+			return true
+		case isUnfit(err):
+			s.fail(batch, r, mdp.Errorf(mdp.TooBig, "the request does not fit into a message to a worker"))
+			return true
+		}
+	}
+}
+
+// pick finds the worker whose turn it is, or nil.
+func (s *service) pick(r *request) *worker {
+	if s.free == 0 || r.guest() && s.meshFree == 0 {
+		return nil
+	}
+	for _, l := range [...]*list[worker]{&s.idle, &s.partly} {
+		for w := l.first; w != nil; w = w.waiting.next {
+			if !r.guest() || !w.local {
+				return w
+			}
+		}
+	}
+	return nil
+}
+
+// isUnfit tells a message that no connection takes, from one that this
+// connection does not take now.
+func isUnfit(err error) bool {
+	return errors.Is(err, zsock.ErrTooBig) || errors.Is(err, zsock.ErrTooManyFrames)
+}
+
+// finish ends a request that has been answered, refused or dropped: its other
+// holders are cancelled, and its slot is free again.
+func (s *service) finish(batch *zsock.Batch, r *request) {
+	s.dequeue(r)
+	s.wheel.remove(r)
+	for i := range r.holders {
+		r.holders[i].cancel(batch, r)
+	}
+	if c := r.from.conn; c != nil {
+		c.disown(r)
+	}
+	s.forgetCollected(r)
+	s.bytes -= r.size
+	s.b.held.Add(-r.size)
+	s.table.release(r)
+}
+
+// cancel tells a holder that its answer is not wanted any more. A worker keeps
+// the place until its FINAL comes: it may still be working.
+func (h *holder) cancel(batch *zsock.Batch, r *request) {
+	if h.worker != nil {
+		h.worker.held[h.at].r = nil
+		h.worker.cancel(batch, r)
+		return
+	}
+	h.route.release(h.at) // a cancelled request is not answered over a link
+	h.route.cancel(batch, r)
+}
+
+// claim leaves holder i as the only one: it began to answer, and what others say
+// would be mixed into it.
+func (s *service) claim(batch *zsock.Batch, r *request, i int) {
+	if len(r.holders) < 2 {
+		return
+	}
+	keep := r.holders[i]
+	for k := range r.holders {
+		if k != i {
+			r.holders[k].cancel(batch, r)
+		}
+	}
+	clear(r.holders)
+	r.holders = append(r.holders[:0], keep)
+}
+
+// lost is called when a holder went away without an answer: another one tries,
+// unless the rules forbid it (DESIGN section 5, redelivery).
+func (s *service) lost(batch *zsock.Batch, r *request, status mdp.Status, why string) {
+	switch {
+	case len(r.holders) > 0: // somebody else still may answer
+	case s.mayRedeliver(r):
+		s.stats.Redelivered++
+		s.forgetCollected(r)
+		s.enqueue(r)
+	default:
+		if r.deliveries >= maxDeliveries {
+			status = mdp.WorkerLost
+			s.poisoned(r, why)
+		}
+		s.fail(batch, r, &mdp.Error{Status: status, Text: why, MayHaveRun: true})
+	}
+}
+
+// mayRedeliver: only the home broker tries again; never what must run once, what
+// has sent a partial (unless the caller can restart), or what had its tries.
+func (s *service) mayRedeliver(r *request) bool {
+	return !r.once() && !r.guest() && r.deliveries < maxDeliveries &&
+		(r.partials == 0 || r.flags&mdp.FlagRestartable != 0)
+}
+
+// notTaken is called when a holder says that it never started the request: it
+// goes elsewhere without counting an attempt, but not for ever.
+func (s *service) notTaken(batch *zsock.Batch, r *request) {
+	r.deliveries--
+	r.refusals++
+	switch {
+	case len(r.holders) > 0:
+	case r.refusals >= maxRefusals:
+		err := busy("everybody refuses the request")
+		err.MayHaveRun = r.mayHaveRun()
+		s.fail(batch, r, err)
+	case r.flags&mdp.FlagNoWait != 0 && !s.offered(s.b.now()):
+		s.fail(batch, r, &mdp.Error{Status: mdp.NoWorker, Text: "nobody takes the request", MayHaveRun: r.mayHaveRun()})
+	case r.guest() && s.meshCapacity == 0:
+		s.fail(batch, r, mdp.Errorf(mdp.NotTaken, "nobody takes the request"))
+	default:
+		s.enqueue(r)
+	}
+}
+
+// turnAway sends waiting guests back where they came from once no worker here may
+// take them: their home knows more brokers than we do.
+func (s *service) turnAway(batch *zsock.Batch) {
+	for s.meshCapacity == 0 && s.guests.first != nil {
+		s.fail(batch, s.guests.first, mdp.Errorf(mdp.NotTaken, "the last worker for %q has left", s.name))
+	}
+}
+
+// expire answers a request whose deadline has passed.
+func (s *service) expire(batch *zsock.Batch, r *request) {
+	s.stats.Expired++
+	text := "the deadline passed before the answer came"
+	if !r.mayHaveRun() {
+		text = "the deadline passed while waiting for a worker"
+	}
+	s.fail(batch, r, &mdp.Error{Status: mdp.Expired, Text: text, MayHaveRun: r.mayHaveRun()})
+}
+
+// clientGone is called when the connection a request came by has closed.
+func (s *service) clientGone(batch *zsock.Batch, r *request) {
+	if r.from.detached {
+		r.from.conn = nil
+		return
+	}
+	s.stats.Cancelled++
+	s.finish(batch, r)
+}

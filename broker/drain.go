@@ -1,0 +1,139 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+// goodbyeTime bounds the wait, at the very end, for connections to take their last
+// answers and close.
+const goodbyeTime = 2 * time.Second
+
+// drain lets go of the work in hand and of the peers around, in order.
+func (b *Broker) drain(ctx context.Context) {
+	b.draining.Store(true)
+	b.log.Info("draining", "requests", b.liveRequests())
+	for _, l := range b.listeners {
+		l.z.StopAccepting()
+	}
+	var batch zsock.Batch
+	for _, c := range b.allConns() {
+		c.tellDrain(&batch)
+	}
+	for _, s := range b.allServices() {
+		s.refuseQueued(&batch)
+	}
+	batch.Flush()
+	if !wait(ctx, b.drained, b.cfg.DrainTimeout) {
+		b.log.Warn("drain timed out", "requests", b.liveRequests())
+	}
+	for _, c := range b.allConns() {
+		c.sayGoodbye(&batch)
+	}
+	batch.Flush()
+	b.mu.Lock()
+	b.leaving = true
+	b.closeIfEmptyLocked()
+	b.mu.Unlock()
+	wait(ctx, b.empty, goodbyeTime)
+}
+
+// wait waits for done, and reports false if limit or ctx was sooner.
+func wait(ctx context.Context, done <-chan struct{}, limit time.Duration) bool {
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (b *Broker) closeIfEmptyLocked() {
+	if !b.leaving || len(b.conns) > 0 {
+		return
+	}
+	select {
+	case <-b.empty:
+	default:
+		close(b.empty)
+	}
+}
+
+// tellDrain asks native clients, workers and peers to go elsewhere.
+func (c *conn) tellDrain(batch *zsock.Batch) {
+	if role := c.nativeRole(); role != 0 {
+		c.sendControl(batch, &mdp.Command{Role: role, Kind: mdp.Drain})
+	}
+}
+
+// sayGoodbye ends a connection: workers learn it by DISCONNECT or BYE.
+func (c *conn) sayGoodbye(batch *zsock.Batch) {
+	if w := c.worker.Load(); w != nil && w.dialect != mdp.Native {
+		c.disconnect(batch, w.dialect, w.delimited)
+	} else if role := c.nativeRole(); role != 0 {
+		c.sendControl(batch, &mdp.Command{Role: role, Kind: mdp.Bye})
+	}
+	c.z.CloseAfterFlush(errDrained)
+}
+
+// nativeRole is the native half this connection speaks, or 0.
+func (c *conn) nativeRole() mdp.Role {
+	w := c.worker.Load()
+	switch {
+	case c.link.Load() != nil:
+		return mdp.Peer
+	case w != nil && w.dialect == mdp.Native:
+		return mdp.Worker
+	case c.client.Load() != nil:
+		return mdp.Client
+	}
+	return 0
+}
+
+// refuseQueued sends waiting native requests elsewhere; foreign ones may still
+// find a worker until the end.
+func (s *service) refuseQueued(batch *zsock.Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, line := range [...]*list[request]{&s.queue, &s.guests} {
+		for r := line.first; r != nil; {
+			next := r.waiting.next
+			if r.from.dialect == mdp.Native && !r.mayHaveRun() {
+				s.fail(batch, r, mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
+			}
+			r = next
+		}
+	}
+}
+
+// checkDrained ends the drain as soon as nothing is left that can be answered. It
+// is called by the ticker.
+func (b *Broker) checkDrained(services []*service, now int64) {
+	if !b.draining.Load() {
+		return
+	}
+	for _, s := range services {
+		if s.pending(now) {
+			return
+		}
+	}
+	select {
+	case <-b.drained:
+	default:
+		close(b.drained)
+	}
+}
+
+// pending tells whether any request of the service may still be answered: it is
+// held by somebody, or waits where somebody works.
+func (s *service) pending(now int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.table.live > s.queued() || s.queued() > 0 && s.offered(now)
+}

@@ -1,0 +1,187 @@
+package broker
+
+import (
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+// fromWorker handles one command of the worker half, native or foreign.
+func (c *conn) fromWorker(batch *zsock.Batch, m *zsock.Msg) {
+	w := c.worker.Load()
+	switch c.cmd.Kind {
+	case mdp.Ready, mdp.Hello:
+		c.register(batch, w)
+		return
+	case mdp.Bye, mdp.Disconnect:
+		if w != nil {
+			w.leave(batch, "said goodbye")
+		}
+		if c.cmd.Kind == mdp.Bye {
+			c.z.Close(errBye)
+		}
+		return
+	}
+	if w == nil {
+		c.stranger(batch)
+		return
+	}
+	switch c.cmd.Kind {
+	case mdp.Partial:
+		w.partial(batch, m)
+	case mdp.Final:
+		w.final(batch, m)
+	case mdp.Credit:
+		w.setCredit(batch, int(c.cmd.Head.Status))
+	case mdp.Drain:
+		w.drain(batch)
+	case mdp.Heartbeat:
+	default:
+		w.protocolError(batch)
+	}
+}
+
+// register opens a session, or refuses it: a service name of the broker's own, a
+// second READY in one session (RFC 7: valid but unexpected, so DISCONNECT).
+func (c *conn) register(batch *zsock.Batch, before *worker) {
+	if before != nil {
+		before.protocolError(batch)
+		return
+	}
+	if isMMI(c.cmd.Service) {
+		c.refuseWorker(batch, mdp.Errorf(mdp.Denied, "services that begin with mmi. belong to the broker"))
+		return
+	}
+	if c.b.draining.Load() {
+		c.refuseWorker(batch, mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
+		return
+	}
+	w := &worker{conn: c, dialect: c.cmd.Dialect, delimited: c.cmd.Delimited, credit: 1, since: c.b.now()}
+	if w.dialect == mdp.Native {
+		if err := mdp.DecodeMap(c.cmd.Map, &w.hello); err != nil {
+			c.refuseWorker(batch, mdp.Errorf(mdp.BadRequest, "HELLO needs a map: %v", err))
+			return
+		}
+		w.credit = max(int(c.cmd.Head.Status), 1)
+		w.local = w.hello.Scope == "local"
+	}
+	s, err := c.b.require(nil, c.cmd.Service)
+	if err != nil {
+		c.refuseWorker(batch, err)
+		return
+	}
+	defer s.mu.Unlock()
+	w.service = s
+	s.workers.pushBack(w)
+	c.worker.Store(w)
+	if w.dialect == mdp.Native {
+		c.welcome(batch, mdp.Worker)
+	}
+	c.b.log.Info("worker ready", "service", s.name, "remote", c.z.Peer().Remote, "dialect", w.dialect, "concurrency", w.credit)
+	w.wait()
+	s.changed()
+	s.dispatch(batch)
+}
+
+// refuseWorker denies a session: in WELCOME to native workers, by DISCONNECT to others.
+func (c *conn) refuseWorker(batch *zsock.Batch, err *mdp.Error) {
+	c.b.count.workersRefused.Add(1)
+	c.b.log.Info("worker refused", "remote", c.z.Peer().Remote, "error", err)
+	if c.cmd.Dialect != mdp.Native {
+		c.disconnect(batch, c.cmd.Dialect, c.cmd.Delimited)
+		return
+	}
+	cmd := mdp.Command{Role: mdp.Worker, Kind: mdp.Welcome}
+	cmd.SetError(err)
+	c.sendControl(batch, &cmd)
+	c.z.CloseAfterFlush(errDenied)
+}
+
+// stranger answers a worker command on a connection without a session: its next
+// HEARTBEAT is how a foreign worker learns of a broker restart. At most one
+// DISCONNECT a second, because some peers answer every command (MDP-FACTS 7.12).
+func (c *conn) stranger(batch *zsock.Batch) {
+	c.b.count.strangers.Add(1)
+	if c.cmd.Dialect == mdp.Native {
+		c.sendControl(batch, &mdp.Command{Role: mdp.Worker, Kind: mdp.Bye})
+		c.z.CloseAfterFlush(errProtocol)
+		return
+	}
+	if last := c.lastDisconnect.Load(); last == 0 || c.b.now()-last >= disconnectEvery {
+		c.disconnect(batch, c.cmd.Dialect, c.cmd.Delimited)
+	}
+}
+
+// disconnect sends DISCONNECT and notes when.
+func (c *conn) disconnect(batch *zsock.Batch, d mdp.Dialect, delimited bool) {
+	c.lastDisconnect.Store(max(c.b.now(), 1))
+	cmd := mdp.Command{Role: mdp.Worker, Kind: mdp.Disconnect, Dialect: d, Delimited: delimited}
+	if err := c.send(batch, &cmd, zsock.Body{}); err != nil {
+		c.b.count.controlDropped.Add(1)
+	}
+}
+
+// protocolError ends a session for a command that has no place in it.
+func (w *worker) protocolError(batch *zsock.Batch) {
+	w.conn.b.count.protocolErrors.Add(1)
+	w.leave(batch, "protocol error")
+	w.dismiss(batch)
+}
+
+// dismiss tells the worker that its session is over, so that it comes back at once.
+func (w *worker) dismiss(batch *zsock.Batch) {
+	if w.dialect == mdp.Native {
+		w.conn.sendControl(batch, &mdp.Command{Role: mdp.Worker, Kind: mdp.Bye})
+		w.conn.z.CloseAfterFlush(errProtocol)
+		return
+	}
+	w.conn.disconnect(batch, w.dialect, w.delimited)
+}
+
+// leave ends the session; what the worker held goes to others.
+func (w *worker) leave(batch *zsock.Batch, why string) {
+	s := w.service
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.gone {
+		return
+	}
+	w.gone = true
+	w.conn.worker.CompareAndSwap(w, nil)
+	w.wait()
+	s.workers.remove(w)
+	s.b.log.Info("worker left", "service", s.name, "remote", w.conn.z.Peer().Remote, "reason", why, "held", len(w.held))
+	held := w.held
+	w.held = nil
+	for _, h := range held {
+		if h.r == nil {
+			continue
+		}
+		h.r.dropHolder(w, nil)
+		s.lost(batch, h.r, mdp.WorkerLost, "worker left: "+why)
+	}
+	s.turnAway(batch)
+	s.changed()
+	s.dispatch(batch)
+}
+
+// setCredit takes CREDIT: the worker runs another number at once from now on.
+func (w *worker) setCredit(batch *zsock.Batch, credit int) {
+	s := w.service
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.credit = max(credit, 1)
+	w.wait()
+	s.changed()
+	s.dispatch(batch)
+}
+
+// drain takes DRAIN: the worker gets nothing more and answers what it holds.
+func (w *worker) drain(batch *zsock.Batch) {
+	s := w.service
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.drained = true
+	w.wait()
+	s.turnAway(batch)
+	s.changed()
+}
