@@ -66,6 +66,7 @@ func shake(ctx context.Context, nc net.Conn, cfg *Config, server bool) (*link, e
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	} else if g.sent && (errors.Is(err, ErrMetadata) || errors.Is(err, ErrSocketType) || errors.Is(err, ErrIdentity)) {
+		_ = nc.SetDeadline(earlier(deadline, time.Now().Add(lingerTime)))
 		sayError(nc, err)
 	}
 	_ = nc.Close()
@@ -118,7 +119,7 @@ func classify(err error) error {
 
 // sayError tells the peer why it is refused. It then reads a little of what the
 // peer still sends: closing with unread octets would make the kernel take the
-// ERROR command back. The deadline of the handshake bounds it all.
+// ERROR command back. The deadlines of nc bound it all.
 func sayError(nc net.Conn, why error) {
 	text := why.Error()
 	text = text[:min(len(text), 255)]
@@ -130,6 +131,13 @@ func sayError(nc net.Conn, why error) {
 	if w, ok := nc.(interface{ CloseWrite() error }); ok && w.CloseWrite() == nil {
 		_, _ = io.CopyN(io.Discard, nc, 64<<10)
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // null is the NULL mechanism: no authentication, nothing sealed.
