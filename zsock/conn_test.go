@@ -1,0 +1,569 @@
+package zsock
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mdmesh/mdmesh/zsock/memsock"
+)
+
+// bubble runs f with a fake clock over a network of its own; the listener's host
+// is "broker", the dialler's memsock.Anonymous.
+func bubble(t *testing.T, f func(t *testing.T, n *memsock.Net, tr transport)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		n := memsock.New()
+		f(t, n, transport{"memsock", n, "tcp://broker:0"})
+	})
+}
+
+func TestCloseReasons(t *testing.T) {
+	mine := errors.New("had enough")
+	overAll(t, func(t *testing.T, tr transport) {
+		server, client := newRecorder(), newRecorder()
+		l := listen(t, tr, Config{}, server)
+		c := dial(t, tr, l, Config{}, client)
+		s := receive(t, server.opened)
+		var lock sync.Mutex
+		lock.Lock() // Closed must not come in this goroutine
+		s.Close(mine)
+		s.Close(errors.New("a later reason"))
+		lock.Unlock()
+		if err := receive(t, server.closed); err != mine {
+			t.Errorf("closed for %v", err)
+		}
+		if err := receive(t, client.closed); !errors.Is(err, ErrPeerClosed) {
+			t.Errorf("the other end closed for %v", err)
+		}
+		var b Batch
+		for _, end := range []*Conn{c, s} {
+			if err := end.Send(&b, octets([]string{"x"}), Body{}); err != ErrClosed {
+				t.Errorf("send on a closed connection: %v", err)
+			}
+			end.CloseAfterFlush(nil)
+		}
+		b.Flush()
+		waitFor(t, func() bool { return l.Counters().Open == 0 })
+		if got := l.Counters(); got.Closed["other"] != 1 || got.Accepted != 1 || got.Opened != 1 {
+			t.Errorf("counters %+v", got)
+		}
+		if len(server.closed)+len(client.closed) != 0 {
+			t.Error("closed came twice")
+		}
+	})
+}
+
+func TestCloseInHandler(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		server := newRecorder()
+		count := 0
+		server.then = func(_ *Batch, c *Conn, _ *Msg) { count++; c.Close(nil) }
+		l := listen(t, tr, Config{}, server)
+		p := open(t, tr, l, "DEALER", 0)
+		p.write(bytes.Repeat(frame(0, "x"), 100))
+		if err := receive(t, server.closed); err != ErrClosed || count != 1 {
+			t.Errorf("closed for %v after %d messages", err, count)
+		}
+	})
+}
+
+func TestLastWordsArrive(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		server := newRecorder()
+		l := listen(t, tr, Config{}, server)
+		client := newRecorder()
+		c := dial(t, tr, l, Config{}, client)
+		s := receive(t, server.opened)
+		const n = 1000
+		var b Batch
+		for i := range n {
+			if err := c.Send(&b, octets([]string{fmt.Sprint(i), strings.Repeat("x", i*4)}), Body{}); err != nil {
+				t.Fatal(err)
+			}
+			send(t, s, "noise") // unread octets must not cost the other direction anything
+		}
+		c.CloseAfterFlush(errors.New("done"))
+		if err := c.Send(&b, octets([]string{"late"}), Body{}); err != ErrClosed {
+			t.Errorf("send after CloseAfterFlush: %v", err)
+		}
+		b.Flush()
+		for i := range n {
+			if got := receive(t, server.messages); got.frames[0] != fmt.Sprint(i) || len(got.frames[1]) != i*4 {
+				t.Fatalf("message %d is %q", i, got.frames[0])
+			}
+		}
+		if err := receive(t, server.closed); !errors.Is(err, ErrPeerClosed) {
+			t.Errorf("listener's end closed for %v", err)
+		}
+		if err := receive(t, client.closed); err.Error() != "done" {
+			t.Errorf("closed for %v", err)
+		}
+	})
+}
+
+// TestDyingPeer has a peer answer, die, and be written to: its answer counts.
+func TestDyingPeer(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		server := newRecorder()
+		l := listen(t, tr, Config{}, server)
+		p := open(t, tr, l, "DEALER", 0)
+		s := receive(t, server.opened)
+		p.write(frame(0, "the answer"))
+		_ = p.Close()
+		for receive := true; receive; {
+			var b Batch
+			receive = s.Send(&b, octets([]string{"anybody there?"}), Body{}) == nil
+			b.Flush()
+		}
+		if err := receive(t, server.closed); !errors.Is(err, ErrPeerClosed) {
+			t.Errorf("closed for %v", err)
+		}
+		if got := receive(t, server.messages); got.frames[0] != "the answer" {
+			t.Errorf("got %q", got.frames)
+		}
+	})
+}
+
+func TestDialledAndNeverRun(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		server := newRecorder()
+		l := listen(t, tr, Config{}, server)
+		for _, end := range []func(*Conn){
+			func(c *Conn) { c.Close(nil) },
+			func(c *Conn) { c.CloseAfterFlush(nil) },
+			func(c *Conn) {
+				var b Batch
+				_ = c.Send(&b, octets([]string{"only this"}), Body{})
+				c.CloseAfterFlush(nil)
+			},
+		} {
+			c, err := Dial(t.Context(), l.Endpoint(), Config{Type: Dealer, Network: tr.network}, newRecorder())
+			if err != nil {
+				t.Fatal(err)
+			}
+			end(c)
+			if err := receive(t, server.closed); !errors.Is(err, ErrPeerClosed) {
+				t.Errorf("closed for %v", err)
+			}
+		}
+		if got := receive(t, server.messages); got.frames[0] != "only this" {
+			t.Errorf("got %q", got.frames)
+		}
+	})
+}
+
+func TestRunEnds(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		l := listen(t, tr, Config{}, newRecorder())
+		h := newRecorder()
+		c, err := Dial(t.Context(), l.Endpoint(), Config{Type: Dealer, Network: tr.network}, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		done := make(chan error)
+		go func() { done <- c.Run(ctx) }()
+		receive(t, h.opened)
+		why := errors.New("why")
+		cancel(why)
+		if err := receive(t, done); !errors.Is(err, ErrClosed) || !errors.Is(err, why) {
+			t.Errorf("run: %v", err)
+		}
+		if err := c.Run(t.Context()); err == nil || len(h.opened) != 0 {
+			t.Errorf("second run: %v", err)
+		}
+	})
+}
+
+func TestDialFails(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		l := listen(t, tr, Config{Type: Pub}, newRecorder())
+		_, err := Dial(t.Context(), l.Endpoint(), Config{Type: Dealer, Network: tr.network}, newRecorder())
+		if !errors.Is(err, ErrHandshake) {
+			t.Errorf("DEALER to PUB: %v", err)
+		}
+		if _, err := Dial(t.Context(), "tcp://127.0.0.1:1", Config{Type: Dealer}, newRecorder()); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("nobody listens: %v", err)
+		}
+		if _, err := Listen(l.Endpoint(), Config{Type: Pub, Network: tr.network}, newRecorder()); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Errorf("second listener: %v", err)
+		}
+		for _, bad := range []Config{{}, {Type: "REQ"}, {Type: Dealer, Identity: make([]byte, 1)}, {Type: Dealer, Identity: bytes.Repeat([]byte("x"), 256)}} {
+			if _, err := Dial(t.Context(), l.Endpoint(), bad, newRecorder()); err == nil {
+				t.Errorf("config %+v was accepted", bad)
+			}
+		}
+		if _, err := Dial(t.Context(), "udp://a:1", Config{Type: Dealer}, newRecorder()); err == nil {
+			t.Error("udp was accepted")
+		}
+	})
+}
+
+func TestHighWater(t *testing.T) {
+	bubble(t, func(t *testing.T, n *memsock.Net, tr transport) {
+		server := newRecorder()
+		l := listen(t, tr, Config{}, server)
+		client := newRecorder()
+		c := dial(t, tr, l, Config{HighWaterMessages: 5, HighWaterBytes: 500_000}, client)
+		n.Fault(memsock.Anonymous, "broker", memsock.Fault{Stall: true})
+		var b Batch
+		put := func(size int) error {
+			defer b.Flush()
+			return c.Send(&b, [][]byte{make([]byte, size)}, Body{})
+		}
+		if err := put(10 << 20); err != nil {
+			t.Fatalf("an empty queue refused: %v", err)
+		}
+		if err := put(0); err != ErrHighWater {
+			t.Errorf("octets over the mark: %v", err)
+		}
+		n.Heal(memsock.Anonymous, "broker")
+		receive(t, server.messages)
+		synctest.Wait()
+		n.Fault(memsock.Anonymous, "broker", memsock.Fault{Stall: true})
+		_ = put(70_000) // fills the stream: from here on messages stay in the queue
+		for i := range 4 {
+			if err := put(1); err != nil {
+				t.Errorf("message %d: %v", i, err)
+			}
+		}
+		if err := put(0); err != ErrHighWater {
+			t.Errorf("messages over the mark: %v", err)
+		}
+		if m, o := c.Queued(); m != 5 || o < 4_000 || o > 71_000 {
+			t.Errorf("%d messages, %d octets queued", m, o)
+		}
+		n.Heal(memsock.Anonymous, "broker")
+		for range 5 {
+			receive(t, server.messages)
+		}
+		synctest.Wait()
+		if m, o := c.Queued(); m != 0 || o != 0 {
+			t.Errorf("%d messages, %d octets queued after all were taken", m, o)
+		}
+		if err := c.Send(&b, nil, Body{}); err != ErrTooManyFrames {
+			t.Errorf("no frames: %v", err)
+		}
+		if err := c.Send(&b, make([][]byte, 1025), Body{}); err != ErrTooManyFrames {
+			t.Errorf("1,025 frames: %v", err)
+		}
+		if err := c.Send(&b, [][]byte{make([]byte, 64<<20+1)}, Body{}); err != ErrTooBig {
+			t.Errorf("64 MiB + 1: %v", err)
+		}
+	})
+}
+
+// TestTimeouts runs every deadline on the bubble's clock.
+func TestTimeouts(t *testing.T) {
+	t.Run("handshake", func(t *testing.T) {
+		bubble(t, func(t *testing.T, _ *memsock.Net, tr transport) {
+			l := listen(t, tr, Config{}, newRecorder())
+			p := &rawPeer{Conn: connect(t, tr, l), t: t}
+			start := time.Now()
+			p.write(greeting(0, "NULL"))
+			p.ended()
+			if took := time.Since(start); took != 2*time.Second || l.Counters().Failed["handshake-timeout"] != 1 {
+				t.Errorf("after %v: %v", took, l.Counters().Failed)
+			}
+		})
+	})
+	t.Run("dial", func(t *testing.T) {
+		bubble(t, func(t *testing.T, n *memsock.Net, tr transport) {
+			nl, _ := n.Listen("tcp://silent:1")
+			start := time.Now()
+			_, err := Dial(t.Context(), "tcp://silent:1", Config{Type: Dealer, Network: n}, newRecorder())
+			if took := time.Since(start); took != 2*time.Second || !errors.Is(err, ErrHandshakeTimeout) {
+				t.Errorf("after %v: %v", took, err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			start = time.Now()
+			_, err = Dial(ctx, "tcp://silent:1", Config{Type: Dealer, Network: n}, newRecorder())
+			if took := time.Since(start); took != time.Second || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("after %v: %v", took, err)
+			}
+			_ = nl.Close()
+		})
+	})
+	for name, cutMessage := range map[string][]byte{
+		"header": {1}, "small message": frame(0, "hello")[:3], "large message": announce(0, 1<<20),
+		"between frames": frame(1, "more to come"),
+	} {
+		t.Run("progress, "+name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, _ *memsock.Net, tr transport) {
+				h := newRecorder()
+				l := listen(t, tr, Config{}, h)
+				p := open(t, tr, l, "DEALER", 0)
+				start := time.Now()
+				_ = p.SetDeadline(time.Time{})
+				p.write(cutMessage)
+				err := <-h.closed
+				if took := time.Since(start); !errors.Is(err, ErrProgress) || took < 30*time.Second || took > 31*time.Second {
+					t.Errorf("after %v: %v", took, err)
+				}
+			})
+		})
+	}
+	t.Run("progress, octets buy time", func(t *testing.T) {
+		bubble(t, func(t *testing.T, _ *memsock.Net, tr transport) {
+			h := newRecorder()
+			l := listen(t, tr, Config{}, h)
+			p := open(t, tr, l, "DEALER", 0)
+			_ = p.SetDeadline(time.Time{})
+			p.write(announce(0, 10<<20))
+			for range 100 { // 100 s for one message, at 102 KiB/s
+				time.Sleep(time.Second)
+				p.write(make([]byte, 10<<20/100+1)[:10<<20/100])
+			}
+			p.write(make([]byte, 10<<20-100*(10<<20/100)), frame(0, "next"))
+			if got := receive(t, h.messages); len(got.frames[0]) != 10<<20 {
+				t.Errorf("%d octets", len(got.frames[0]))
+			}
+			if got := receive(t, h.messages); got.frames[0] != "next" {
+				t.Errorf("then %q", got.frames)
+			}
+		})
+	})
+	t.Run("idle between messages", func(t *testing.T) {
+		bubble(t, func(t *testing.T, _ *memsock.Net, tr transport) {
+			l := listen(t, tr, Config{}, echoing())
+			h := newRecorder()
+			c := dial(t, tr, l, Config{}, h)
+			for range 5 {
+				send(t, c, "hello")
+				receive(t, h.messages)
+				time.Sleep(time.Hour)
+			}
+			if len(h.closed) != 0 {
+				t.Errorf("an idle connection was closed: %v", <-h.closed)
+			}
+		})
+	})
+	t.Run("write", func(t *testing.T) {
+		bubble(t, func(t *testing.T, n *memsock.Net, tr transport) {
+			l := listen(t, tr, Config{}, newRecorder())
+			h := newRecorder()
+			c := dial(t, tr, l, Config{}, h)
+			synctest.Wait()
+			n.Fault(memsock.Anonymous, "broker", memsock.Fault{Stall: true})
+			start := time.Now()
+			var b Batch
+			_ = c.Send(&b, [][]byte{make([]byte, 1<<20)}, Body{})
+			b.Flush()
+			err := <-h.closed
+			if took := time.Since(start); took != 30*time.Second || !errors.Is(err, ErrWriteTimeout) {
+				t.Errorf("after %v: %v", took, err)
+			}
+		})
+	})
+	t.Run("close after flush", func(t *testing.T) {
+		bubble(t, func(t *testing.T, n *memsock.Net, tr transport) {
+			l := listen(t, tr, Config{}, newRecorder())
+			h := newRecorder()
+			c := dial(t, tr, l, Config{WriteTimeout: 5 * time.Second}, h)
+			synctest.Wait()
+			n.Fault(memsock.Anonymous, "broker", memsock.Fault{Stall: true})
+			start := time.Now()
+			var b Batch
+			_ = c.Send(&b, [][]byte{make([]byte, 1<<20)}, Body{})
+			why := errors.New("why")
+			c.CloseAfterFlush(why)
+			if err := <-h.closed; err != why {
+				t.Error(err)
+			}
+			if took := time.Since(start); took != 5*time.Second {
+				t.Errorf("after %v", took)
+			}
+		})
+	})
+	t.Run("linger", func(t *testing.T) {
+		bubble(t, func(t *testing.T, n *memsock.Net, tr transport) {
+			server := newRecorder()
+			l := listen(t, tr, Config{}, server)
+			p := open(t, tr, l, "DEALER", 0)
+			s := receive(t, server.opened)
+			start := time.Now()
+			s.CloseAfterFlush(nil)
+			p.write(frame(0, "not delivered"))
+			if err := <-server.closed; err != ErrClosed {
+				t.Error(err)
+			}
+			if took := time.Since(start); took != lingerTime || len(server.messages) != 0 {
+				t.Errorf("after %v, %d messages", took, len(server.messages))
+			}
+		})
+	})
+}
+
+func TestBufferShrinksWhenIdle(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *memsock.Net, tr transport) {
+		server := newRecorder()
+		sizes := make(map[int]bool)
+		server.then = func(b *Batch, c *Conn, m *Msg) {
+			sizes[c.in.size] = true
+			_ = c.Send(b, nil, m.Body(0))
+		}
+		l := listen(t, tr, Config{}, server)
+		p := open(t, tr, l, "DEALER", 0)
+		_ = p.SetDeadline(time.Time{})
+		s := receive(t, server.opened)
+		block := bytes.Repeat(frame(0, strings.Repeat("x", 100)), 500)
+		for range 10 {
+			p.write(block)
+			p.want(block)
+		}
+		time.Sleep(time.Hour)
+		_ = p.Close()
+		<-server.closed // from here on the test may look into the connection
+		if !sizes[minBuffer] || !sizes[4*minBuffer] || !sizes[maxBuffer] {
+			t.Errorf("buffers of %v while it grew", sizes)
+		}
+		if s.in.size != minBuffer || s.pending != nil || s.cur != nil {
+			t.Errorf("idle: buffer of %d, output %p %p", s.in.size, s.pending, s.cur)
+		}
+	})
+}
+
+func TestListenerEnds(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		h, client := newRecorder(), newRecorder()
+		l, err := Listen(tr.endpoint, Config{Type: Router, Network: tr.network}, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		c := dial(t, tr, l, Config{}, client)
+		connect(t, tr, l) // silent
+		l.StopAccepting()
+		l.StopAccepting()
+		if _, err := Dial(t.Context(), l.Endpoint(), Config{Type: Dealer, Network: tr.network}, client); err == nil {
+			t.Error("a stopped listener still accepts")
+		}
+		send(t, c, "drained")
+		receive(t, h.messages)
+		cancel()
+		if err := receive(t, done); err != nil {
+			t.Errorf("run: %v", err)
+		}
+		if len(h.closed) != 1 || !errors.Is(<-h.closed, ErrClosed) {
+			t.Error("the connection was not told before Run returned")
+		}
+		if got := l.Counters(); got.Open != 0 || got.Handshaking != 0 {
+			t.Errorf("left behind: %+v", got)
+		}
+	})
+}
+
+func TestConnectionLimits(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		h := newRecorder()
+		l := listen(t, tr, Config{MaxConns: 3, MaxHandshakes: 4, HandshakeTimeout: patience}, h)
+		var silent []*rawPeer
+		for range 6 {
+			silent = append(silent, &rawPeer{Conn: connect(t, tr, l), t: t})
+		}
+		// The two oldest are turned away; the youngest may still finish.
+		silent[0].ended()
+		silent[1].ended()
+		p := silent[5]
+		p.write(say(ready("DEALER")))
+		receive(t, h.opened)
+		if got := l.Counters(); got.Refused["max-handshakes"] != 2 || got.Handshaking != 3 || got.Open != 1 {
+			t.Errorf("counters %+v", got)
+		}
+		open(t, tr, l, "DEALER", 0)
+		open(t, tr, l, "DEALER", 0)
+		receive(t, h.opened)
+		receive(t, h.opened)
+		(&rawPeer{Conn: connect(t, tr, l), t: t}).ended()
+		if got := l.Counters(); got.Refused["max-conns"] != 1 || got.Open != 3 || len(h.closed) != 0 {
+			t.Errorf("counters %+v", got)
+		}
+		_ = p.Close()
+		receive(t, h.closed)
+		waitFor(t, func() bool { return l.Counters().Open == 2 })
+		open(t, tr, l, "DEALER", 0)
+		receive(t, h.opened)
+	})
+}
+
+// shortNetwork has no descriptors for the first tries.
+type shortNetwork struct {
+	*memsock.Net
+	failures int
+	at       []time.Time
+}
+
+type shortListener struct {
+	net.Listener
+	n *shortNetwork
+}
+
+func (n *shortNetwork) Listen(endpoint string) (net.Listener, error) {
+	l, err := n.Net.Listen(endpoint)
+	return &shortListener{l, n}, err
+}
+
+func (l *shortListener) Accept() (net.Conn, error) {
+	l.n.at = append(l.n.at, time.Now())
+	if len(l.n.at) <= l.n.failures {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+func TestAcceptBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &shortNetwork{Net: memsock.New(), failures: 12}
+		h := newRecorder()
+		tr := transport{"short", n, "tcp://broker:0"}
+		l := listen(t, tr, Config{}, h)
+		dial(t, tr, l, Config{HandshakeTimeout: time.Minute}, newRecorder())
+		receive(t, h.opened)
+		synctest.Wait()
+		var waits []time.Duration
+		for i := 1; i < 13; i++ {
+			waits = append(waits, n.at[i].Sub(n.at[i-1])/time.Millisecond)
+		}
+		if want := []time.Duration{5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000, 1000}; !slices.Equal(waits, want) {
+			t.Errorf("waits of %d ms", waits)
+		}
+		if got := l.Counters().AcceptErrors; got != 12 {
+			t.Errorf("%d accept errors", got)
+		}
+	})
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	var b Backoff
+	for range 3 {
+		ceiling := 50 * time.Millisecond
+		for range 100 {
+			if d := b.Next(); d <= 0 || d > ceiling {
+				t.Fatalf("wait %v over %v", d, ceiling)
+			}
+			ceiling = min(2*ceiling, 2*time.Second)
+		}
+		b.Reset()
+	}
+	var longest time.Duration
+	for range 1000 {
+		longest = max(longest, b.Next())
+	}
+	if longest < time.Second {
+		t.Errorf("longest of 1,000 waits is %v", longest)
+	}
+}
