@@ -154,6 +154,7 @@ func TestSurvivorMustMatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "its environment can be read", func() bool { _, ok := markOf(stat.pid); return ok })
 	right := note{Name: "x", State: "up", PID: stat.pid, Start: stat.start, Mark: "x/1"}
 	for _, c := range []struct {
 		name   string

@@ -107,24 +107,17 @@ func Do(ctx context.Context, socket string, op Op, names ...string) ([]ChildStat
 	if err := checkSocket(socket); err != nil {
 		return nil, err
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	r, err := exchange(ctx, socket, Request{Version: controlVersion, Op: op, Names: names})
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("%s: %w", op, ctx.Err())
+	case isAbsent(err):
 		return nil, fmt.Errorf("%w at %s; start one with: mdsupervisor run --config FILE --socket %s", ErrNotRunning, socket, socket)
-	case err != nil:
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, fmt.Errorf("%s: the supervisor closed the connection without an answer; its log may say why", op)
+	default:
 		return nil, fmt.Errorf("%s: %w", op, err)
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
-	if err := json.NewEncoder(conn).Encode(Request{Version: controlVersion, Op: op, Names: names}); err != nil {
-		return nil, fmt.Errorf("%s: %w", op, cause(ctx, err))
-	}
-	var r Response
-	if err := json.NewDecoder(conn).Decode(&r); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errors.New("the supervisor closed the connection without an answer; its log may say why")
-		}
-		return nil, fmt.Errorf("%s: %w", op, cause(ctx, err))
 	}
 	if r.Error == "" {
 		return r.Children, nil
@@ -138,12 +131,29 @@ func Do(ctx context.Context, socket string, op Op, names ...string) ([]ChildStat
 	return r.Children, bad
 }
 
-// cause prefers the end of ctx to the broken connection it led to.
-func cause(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
+// exchange sends a request and reads the response.
+func exchange(ctx context.Context, socket string, q Request) (r Response, err error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return r, err
 	}
-	return err
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	if err := json.NewEncoder(conn).Encode(q); err != nil {
+		return r, err
+	}
+	return r, json.NewDecoder(conn).Decode(&r)
+}
+
+// isAbsent says whether an error of exchange means that nobody is there. A reset
+// is of a supervisor that was killed before it took the connection.
+func isAbsent(err error) bool {
+	for _, absent := range []error{fs.ErrNotExist, syscall.ECONNREFUSED, syscall.ENOTDIR, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, absent) {
+			return true
+		}
+	}
+	return false
 }
 
 // control answers requests on the socket.

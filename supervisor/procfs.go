@@ -2,12 +2,14 @@ package supervisor
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // procStat is what we read of /proc/PID/stat.
@@ -116,22 +118,38 @@ func survivor(n note) (procStat, bool) {
 	if n.State != Starting.String() || n.Mark == "" {
 		return procStat{}, false
 	}
-	// An intent: the supervisor died between note and start. The process leads a
-	// session, and so may descendants that left it, but it is the oldest.
+	// An intent: the supervisor died between note and start. In the moment when the
+	// kernel executes a program its environment cannot be read yet, so one look
+	// would not do.
+	for range intentLooks {
+		if stat, ok := markedLeader(n.Mark); ok {
+			return stat, true
+		}
+		time.Sleep(intentPause)
+	}
+	return procStat{}, false
+}
+
+// How often, and how far apart, the process of an intent is looked for.
+const (
+	intentLooks = 5
+	intentPause = 20 * time.Millisecond
+)
+
+// markedLeader returns the process that was started with a mark. It leads a
+// session; so may descendants that left it, but it is the oldest.
+func markedLeader(mark string) (procStat, bool) {
 	found := processes(func(s procStat) bool {
 		if s.session != s.pid {
 			return false
 		}
-		mark, _ := markOf(s.pid)
-		return mark == n.Mark
+		got, _ := markOf(s.pid)
+		return got == mark
 	})
 	if len(found) == 0 {
 		return procStat{}, false
 	}
 	return slices.MinFunc(found, func(a, b procStat) int {
-		if a.start != b.start {
-			return int(a.start) - int(b.start)
-		}
-		return a.pid - b.pid
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.pid, b.pid))
 	}), true
 }
