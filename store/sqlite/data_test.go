@@ -20,8 +20,8 @@ import (
 const dataDir = "../../../shared/data"
 
 // TestRealData loads taxi rides (every half hour), a machine's temperature (every
-// five minutes), tweets and a year of earthquakes (any time, several at once), rolls up meanwhile,
-// and compares all windows with plain sums over the files.
+// five minutes), tweets and a year of earthquakes (any time, several at once),
+// rolls up meanwhile, and compares all windows with plain sums over the files.
 func TestRealData(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat(dataDir); err != nil {
