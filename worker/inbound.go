@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"runtime"
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
@@ -13,10 +12,6 @@ const (
 	minHeartbeat = 10 * time.Millisecond
 	maxHeartbeat = time.Minute
 )
-
-// settledTurns is how many turns without a message show that the reader is done:
-// some microseconds, many times what it takes from one message to the next.
-const settledTurns = 8
 
 // Opened implements zsock.Handler.
 func (l *link) Opened(*zsock.Conn) {}
@@ -73,9 +68,6 @@ func (l *link) request(b *zsock.Batch, m *zsock.Msg) {
 	l.requests[r.token] = r
 	l.arrived = append(l.arrived, r)
 	s.w.counters.requests.Add(1)
-	if len(l.arrived) == 1 {
-		l.startSoon()
-	}
 }
 
 // sendBack answers a request that was not started. Callers hold mu.
@@ -114,24 +106,13 @@ func (l *link) cancel(b *zsock.Batch) {
 	}
 }
 
-// startSoon starts what has arrived as soon as the reader has looked at everything
-// it has read, so that a worker that was stopped for a while and finds CANCELs
-// behind its REQUESTs starts none of them. The reader counts as done when nothing
-// has come out of it for some turns of the scheduler.
-func (l *link) startSoon() {
-	go func() {
-		for turn, seen := 0, l.read.Load(); turn < settledTurns; turn++ {
-			runtime.Gosched()
-			if now := l.read.Load(); now != seen {
-				turn, seen = 0, now
-			}
-		}
-		l.start()
-	}()
-}
-
-// start hands what has arrived to executors.
+// start hands what has arrived to executors. The reader calls it when it has looked
+// at everything it has read, so that a worker that was stopped for a while and finds
+// CANCELs behind its REQUESTs starts none of them.
 func (l *link) start() {
+	if len(l.arrived) == 0 { // only the reader adds to it
+		return
+	}
 	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()

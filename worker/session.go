@@ -62,7 +62,7 @@ type link struct {
 
 	// session.mu guards the following.
 	requests  map[uint64]*Request // by token: arrived or running
-	arrived   []*Request          // not started, in order
+	arrived   []*Request          // not started, in order; of the reader
 	credit    int                 // what the broker was told last
 	heartbeat time.Duration
 	spoke     bool   // something was sent since the last beat
@@ -126,7 +126,7 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 	l := &link{s: s, wake: make(chan struct{}, 1), requests: make(map[uint64]*Request), heartbeat: defaultHeartbeat}
 	dial, cancel := context.WithTimeout(ctx, dialTimeout)
 	conn, err := zsock.Dial(dial, s.endpoint, zsock.Config{
-		Type: zsock.Dealer, Network: s.w.cfg.Network, Logger: s.w.cfg.Logger,
+		Type: zsock.Dealer, Network: watched{s.w.cfg.Network, l.start}, Logger: s.w.cfg.Logger,
 	}, l)
 	cancel()
 	if err != nil {

@@ -209,6 +209,7 @@ func TestCancelBehindRequest(t *testing.T) {
 		return nil, nil
 	}, func(t *testing.T, s *stage) {
 		session := s.hello()
+		synctest.Wait() // until WELCOME is out, so that the following is one write
 		a, b, c := s.request(), s.request(), s.request()
 		session.SendAll(a, b, c, cancel(a), cancel(c))
 		s.final(a, mdp.NotTaken)
