@@ -63,6 +63,7 @@ type broker struct {
 	endpoint string // tcp://127.0.0.1:PORT
 	cmd      *exec.Cmd
 	exited   chan struct{} // closed when the process has ended
+	killed   bool          // by the test
 	log      *logBuffer
 }
 
@@ -121,7 +122,7 @@ func (b *broker) read(stderr io.Reader, listening chan<- string) {
 func (b *broker) end(t testing.TB) {
 	select {
 	case <-b.exited:
-		if b.cmd.ProcessState.ExitCode() != 0 {
+		if !b.killed && b.cmd.ProcessState.ExitCode() != 0 {
 			t.Errorf("the broker ended with %v", b.cmd.ProcessState)
 		}
 	default:
@@ -133,13 +134,22 @@ func (b *broker) end(t testing.TB) {
 	}
 }
 
-// stop ends the broker in good order and waits for it.
-func (b *broker) stop(t testing.TB) {
+// terminate asks the broker to end in good order.
+func (b *broker) terminate(t testing.TB) {
 	t.Helper()
 	if err := b.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "end of the broker after SIGTERM", b.exited)
+}
+
+// kill ends the broker like a crash.
+func (b *broker) kill(t testing.TB) {
+	t.Helper()
+	b.killed = true
+	if err := b.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "end of the broker", b.exited)
 }
 
 // address is the broker's endpoint without the scheme.

@@ -184,8 +184,8 @@ func waitUntilGone(t *testing.T, p *peer, b *broker, service string) {
 		stays.fence(t)
 		w := worker01.open(t, p, b, service)
 		got := w.recv(t)
-		if slices.Equal(got[4:], []string{"from the one that stays"}) {
-			w.answer(t, got[2], "y")
+		if slices.Equal(got[5:], []string{"from the one that stays"}) {
+			w.answer(t, got[3], "y")
 			stays.expect(t, "MDPC02", "\x03", service, "y")
 			return
 		}

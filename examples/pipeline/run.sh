@@ -1,0 +1,105 @@
+#!/bin/sh
+# The main job on embedded defaults: two federated brokers, the pipeline on this
+# machine's own live metrics, and a supervisor holding it all up.
+#
+#   MD_BIN        folder of the binaries            (default: bin beside this checkout)
+#   MD_PORT_BASE  moves all ports: BASE .. BASE+9   (default: the usual ones)
+#   MD_DATA       keeps the data there              (default: a temporary folder, removed at the end)
+set -eu
+
+here=$(cd "$(dirname "$0")/../.." && pwd)
+bin=${MD_BIN:-$here/bin}
+if [ -n "${MD_PORT_BASE:-}" ]; then
+	case $MD_PORT_BASE in *[!0-9]*) echo "run: MD_PORT_BASE=$MD_PORT_BASE: give a number such as 20000" >&2; exit 64 ;; esac
+	a=$MD_PORT_BASE; a_pub=$((a + 1)); a_sub=$((a + 2)); a_http=$((a + 3))
+	b=$((a + 4)); b_pub=$((a + 5)); b_sub=$((a + 6)); b_http=$((a + 7))
+	ingest=$((a + 8)); page=$((a + 9))
+else
+	a=5555 a_pub=5556 a_sub=5557 a_http=5580
+	b=5565 b_pub=5566 b_sub=5567 b_http=5581
+	ingest=5570 page=8080
+fi
+
+run=$(mktemp -d "${TMPDIR:-/tmp}/mdmesh.XXXXXX")
+data=${MD_DATA:-$run/data}
+mkdir -p "$data"
+data=$(cd "$data" && pwd)
+supervisor=
+# However this ends, nothing is left: children are stopped, the folder is removed.
+finish() {
+	trap - EXIT INT TERM HUP
+	if [ -n "$supervisor" ]; then
+		kill -TERM "$supervisor" 2>/dev/null || true
+		wait "$supervisor" 2>/dev/null || true
+	fi
+	rm -rf "$run"
+}
+trap 'finish' EXIT
+trap 'finish; exit 0' INT TERM HUP
+
+A=tcp://127.0.0.1:$a
+B=tcp://127.0.0.1:$b
+cat >"$run/mesh.toml" <<END
+log_dir = "$run/logs"
+
+[[child]]
+name = "broker-a"
+command = ["$bin/mdbroker", "--name", "a", "--listen", "$A", "--publish", "tcp://127.0.0.1:$a_pub", "--subscribe", "tcp://127.0.0.1:$a_sub", "--http", "127.0.0.1:$a_http"]
+ready = "notify"
+
+[[child]]
+name = "broker-b"
+command = ["$bin/mdbroker", "--name", "b", "--listen", "$B", "--publish", "tcp://127.0.0.1:$b_pub", "--subscribe", "tcp://127.0.0.1:$b_sub", "--http", "127.0.0.1:$b_http", "--peer", "$A"]
+ready = "notify"
+
+# Both brokers see the same store on this machine, so either may be given the work.
+[[child]]
+name = "transform-a"
+command = ["$bin/mdservice", "--broker", "$A", "--data", "$data", "transform", "--scope", "mesh"]
+numprocs = 2
+
+[[child]]
+name = "transform-b"
+command = ["$bin/mdservice", "--broker", "$B", "--data", "$data", "transform", "--scope", "mesh"]
+numprocs = 2
+
+[[child]]
+name = "rollup"
+command = ["$bin/mdservice", "--broker", "$B", "--data", "$data", "rollup"]
+
+[[child]]
+name = "ingest"
+command = ["$bin/mdservice", "--broker", "$A,$B", "ingest", "--listen", "127.0.0.1:$ingest"]
+
+[[child]]
+name = "push"
+command = ["$bin/mdservice", "--broker", "$A", "--data", "$data", "push", "--listen", "127.0.0.1:$page"]
+
+[[child]]
+name = "hostmetrics"
+command = ["$bin/mdservice", "hostmetrics", "--to", "127.0.0.1:$ingest"]
+END
+
+"$bin/mdsupervisor" run --config "$run/mesh.toml" --socket "$run/supervisor.sock" --stop-timeout 4s &
+supervisor=$!
+
+# The page is up when push says where it listens.
+tries=0
+until grep -qs 'listening role=page' "$run"/logs/push*; do
+	if ! kill -0 "$supervisor" 2>/dev/null; then
+		echo "run: the supervisor ended; its last words are above" >&2
+		exit 70
+	fi
+	tries=$((tries + 1))
+	if [ "$tries" -gt 300 ]; then
+		echo "run: the page did not come up within 30 s; the logs say:" >&2
+		tail -n 3 "$run"/logs/* >&2
+		exit 70
+	fi
+	sleep 0.1
+done
+echo "page http://127.0.0.1:$page/"
+echo "logs $run/logs"
+echo "look around: $bin/mdcli --broker $A services; $bin/mdsupervisor status --socket $run/supervisor.sock"
+echo "end with Ctrl-C"
+wait "$supervisor"
