@@ -272,7 +272,7 @@ func TestLifeAndCommands(t *testing.T) {
 
 func TestSignalsEndAll(t *testing.T) {
 	t.Parallel()
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
 			d := start(t, file(t, folder(t), sleepers))

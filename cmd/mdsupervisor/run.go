@@ -119,12 +119,15 @@ func (r *runOptions) serve(ctx context.Context, s *supervisor.Supervisor, log hc
 }
 
 // hurryOnSecondInterrupt kills the children if someone presses Ctrl-C again while
-// they are being stopped. It also keeps the second signal, of either kind, from
+// they are being stopped. It also keeps a second signal of any kind from
 // ending us and leaving them running. A SIGTERM does not hurry: scripts that see
 // the first Ctrl-C, too, pass it on that way.
 func hurryOnSecondInterrupt(s *supervisor.Supervisor) (stop func()) {
-	signals := make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 4) // none may be missed while another is handled
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -91,8 +91,9 @@ func Code(err error) int {
 }
 
 // Main runs root with the process's arguments and ends the process. The context
-// of the commands ends with SIGINT or SIGTERM; a second such signal ends the
-// process at once, unless the command itself listens for signals.
+// of the commands ends with SIGINT, SIGTERM or (a terminal that is closed, unless
+// nohup has it ignored) SIGHUP; a second such signal ends the process at once,
+// unless the command itself listens for signals.
 func Main(root *cobra.Command) {
 	os.Exit(Run(context.Background(), root, os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -137,12 +138,15 @@ func report(stderr io.Writer, cmd *cobra.Command, code int, err error) {
 	fmt.Fprintf(stderr, "%s: %s\n", cmd.Root().Name(), text)
 }
 
-// untilSignal returns a context that ends with SIGINT or SIGTERM, and a func
-// that says which one came (0: none). Its goroutine ends with stop.
+// untilSignal returns a context that ends with a signal to end, and a func that
+// says which one came (0: none). Its goroutine ends with stop.
 func untilSignal(parent context.Context) (ctx context.Context, caught func() syscall.Signal, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	var (
 		mu   sync.Mutex
 		got  syscall.Signal

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -109,16 +110,21 @@ func TestHelpGoesToStdout(t *testing.T) {
 func TestSignalEndsContext(t *testing.T) {
 	for _, c := range []struct {
 		name string
+		sig  syscall.Signal
 		err  func(context.Context) error
 		code int
 	}{
-		{"drained", func(context.Context) error { return nil }, OK},
-		{"interrupted", func(ctx context.Context) error { return fmt.Errorf("call: %w", ctx.Err()) }, 128 + int(syscall.SIGTERM)},
-		{"failed while ending", func(context.Context) error { return Exitf(Failed, "late") }, Failed},
+		{"drained", syscall.SIGTERM, func(context.Context) error { return nil }, OK},
+		{"interrupted", syscall.SIGINT, func(ctx context.Context) error { return fmt.Errorf("call: %w", ctx.Err()) }, 128 + int(syscall.SIGINT)},
+		{"terminal closed", syscall.SIGHUP, func(ctx context.Context) error { return ctx.Err() }, 128 + int(syscall.SIGHUP)},
+		{"failed while ending", syscall.SIGTERM, func(context.Context) error { return Exitf(Failed, "late") }, Failed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.sig == syscall.SIGHUP && signal.Ignored(c.sig) {
+				return // the tests run under nohup
+			}
 			root := tool(func(cmd *cobra.Command, _ []string) error {
-				if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+				if err := syscall.Kill(os.Getpid(), c.sig); err != nil {
 					return err
 				}
 				<-cmd.Context().Done()

@@ -153,6 +153,21 @@ func TestConfigFromEnvironment(t *testing.T) {
 	}
 }
 
+// TestEnvironment: a program whose --config is no file of flags.
+func TestEnvironment(t *testing.T) {
+	t.Setenv("MD_CONFIG", "/not/read/here.toml")
+	t.Setenv("MD_SOCKET", "/from/environment")
+	t.Setenv("MD_OUTPUT", "json")
+	cmd := &cobra.Command{Use: "x", RunE: func(cmd *cobra.Command, _ []string) error { return Environment(cmd) }}
+	config := cmd.Flags().String("config", "", "")
+	socket := cmd.Flags().String("socket", "", "")
+	output := cmd.Flags().String("output", "table", "")
+	cmd.SetArgs([]string{"--output", "table"})
+	if err := cmd.Execute(); err != nil || *config != "/not/read/here.toml" || *socket != "/from/environment" || *output != "table" {
+		t.Errorf("config %q, socket %q, output %q, error %v", *config, *socket, *output, err)
+	}
+}
+
 func TestBytes(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
