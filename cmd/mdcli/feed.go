@@ -49,7 +49,9 @@ file may be fed again without counting twice.`,
 
 func (o *options) runFeed(ctx context.Context, cfg feed.Config) error {
 	cfg.Logger = logging.New("mdcli")
-	cfg.Progress = func(p feed.Progress) { fmt.Fprintf(os.Stderr, "%d rows read, %d ok, %d rejected, %d skipped\n", p.Rows, p.OK, p.Rejected, p.Skipped) }
+	cfg.Progress = func(p feed.Progress) {
+		fmt.Fprintf(os.Stderr, "%d rows read, %d ok, %d rejected, %d skipped\n", p.Rows, p.OK, p.Rejected, p.Skipped)
+	}
 	r, err := feed.Run(ctx, cfg)
 	if o.output == "table" {
 		fmt.Printf("%d rows in %.1f s: %d ok, %d rejected, %d skipped\n", r.Rows, r.Seconds, r.OK, r.Rejected, r.Skipped)

@@ -1,0 +1,61 @@
+#!/bin/sh
+# Everything `make test` does: name the Debian packages the tests need, install
+# what is missing when root, then run the whole suite with the race detector.
+# Tests start private instances on random loopback ports and stop them.
+#
+#   NO_INSTALL=1  only name what is missing, and stop
+set -eu
+cd "$(dirname "$0")/.."
+
+# program or file that must be there : Debian package that brings it
+needs="
+cc:gcc
+/usr/include/stdlib.h:libc6-dev
+/usr/bin/python3:python3
+python:zmq:python3-zmq
+/usr/bin/php:php-cli
+php:zmq:php-zmq
+chromium:chromium
+systemd-analyze:systemd
+"
+
+present() {
+	case $1 in
+	python:*) /usr/bin/python3 -c "import ${1#python:}" 2>/dev/null ;;
+	php:*) /usr/bin/php -m 2>/dev/null | grep -qx "${1#php:}" ;;
+	/*) test -e "$1" ;;
+	*) command -v "$1" >/dev/null 2>&1 ;;
+	esac
+}
+
+missing=
+for need in $needs; do
+	present "${need%:*}" || missing="$missing ${need##*:}"
+done
+
+if [ -n "$missing" ]; then
+	echo "tests need these Debian packages:$missing"
+	if [ -n "${NO_INSTALL:-}" ]; then
+		echo "NO_INSTALL is set: install them, or unset it as root"
+		exit 1
+	elif [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+		echo "not root, or no apt-get: tests that need them will say that they were skipped"
+	else
+		# Packages must not start system services: tests use private instances only.
+		guard=
+		if [ ! -e /usr/sbin/policy-rc.d ]; then
+			guard=/usr/sbin/policy-rc.d
+			printf '#!/bin/sh\nexit 101\n' >"$guard"
+			chmod +x "$guard"
+			trap 'rm -f "$guard"' EXIT
+		fi
+		export DEBIAN_FRONTEND=noninteractive
+		apt-get update -qq
+		# shellcheck disable=SC2086 # a list of names
+		apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
+			{ dpkg --configure -a; apt-get install -y -f -qq --no-install-recommends $missing; }
+		[ -z "$guard" ] || rm -f "$guard"
+	fi
+fi
+
+exec go test -race -count=1 -timeout 40m ./...
