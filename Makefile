@@ -1,6 +1,6 @@
 # mdmesh: `make` alone lists the targets.
 GO ?= go
-STATICCHECK = honnef.co/go/tools/cmd/staticcheck@2025.1.1
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BINARIES = mdbroker mdworker mdservice mdsupervisor mdcli
 PREFIX ?= /usr/local
 
