@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -170,24 +169,28 @@ func (r *recomputer) fromPoints(window, below store.Window) error {
 // follow the rev learn from it that the old one is gone.
 func (r *recomputer) put(k windowKey, window store.Window, sum aggregate) error {
 	sum.done()
-	was, err := scanAggregate(r.stmts.point.QueryRow(k.series, seconds(window), k.start))
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("read point: %w", err)
+	length, rev := seconds(window), r.rev+1
+	var res sql.Result
+	var err error
+	if sum.count == 0 {
+		res, err = r.stmts.emptyPoint.Exec(rev, k.series, length, k.start)
+	} else {
+		res, err = r.stmts.putPoint.Exec(k.series, length, k.start,
+			sum.count, sum.sum, sum.low, sum.min, sum.max, sum.last, rev)
 	}
-	if was == sum { // both also empty
-		return nil
+	if err != nil {
+		return fmt.Errorf("write point: %w", err)
 	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return err
+	}
+	r.rev = rev
 	name, err := r.name(k.series)
 	if err != nil {
 		return err
 	}
-	r.rev++
-	if _, err := r.stmts.putPoint.Exec(k.series, seconds(window), k.start,
-		sum.count, sum.sum, sum.low, sum.min, sum.max, sum.last, r.rev); err != nil {
-		return fmt.Errorf("write point: %w", err)
-	}
 	r.changed[k] = struct{}{}
-	r.points = append(r.points, newPoint(name, window, k.start, sum, r.rev))
+	r.points = append(r.points, newPoint(name, window, k.start, sum, rev))
 	return nil
 }
 

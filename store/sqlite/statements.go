@@ -10,12 +10,12 @@ import (
 type statements struct {
 	all []*sql.Stmt
 
-	seriesID, seriesName, addSeries  *sql.Stmt
-	row, addRow, setRow, setRowRev   *sql.Stmt
-	wasReplaced, addReplaced, trim   *sql.Stmt
-	nextMark, mark, marks, clearMark *sql.Stmt
-	values, shorter, point, putPoint *sql.Stmt
-	lastRev, setLastRev              *sql.Stmt
+	seriesID, seriesName, addSeries       *sql.Stmt
+	row, addRow, setRow, setRowRev        *sql.Stmt
+	wasReplaced, addReplaced, trim        *sql.Stmt
+	nextMark, mark, marks, clearMark      *sql.Stmt
+	values, shorter, putPoint, emptyPoint *sql.Stmt
+	lastRev, setLastRev                   *sql.Stmt
 }
 
 // keepReplaced bounds how many replaced contents of one row are remembered.
@@ -51,9 +51,16 @@ func (s *statements) prepare(ctx context.Context, conn *sql.Conn) error {
 			WHERE series = ? AND time >= ? AND time < ? ORDER BY time, id`},
 		{&s.shorter, `SELECT count, sum, sum_low, min, max, last FROM points
 			WHERE series = ? AND seconds = ? AND start >= ? AND start < ? ORDER BY start`},
-		{&s.point, `SELECT count, sum, sum_low, min, max, last FROM points WHERE series = ? AND seconds = ? AND start = ?`},
-		{&s.putPoint, `INSERT OR REPLACE INTO points (series, seconds, start, count, sum, sum_low, min, max, last, rev)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+		// The condition keeps the rev of a point whose content did not change. A window
+		// without rows gets a point only if it had one.
+		{&s.putPoint, `INSERT INTO points (series, seconds, start, count, sum, sum_low, min, max, last, rev)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (series, seconds, start) DO UPDATE SET count = excluded.count, sum = excluded.sum,
+				sum_low = excluded.sum_low, min = excluded.min, max = excluded.max, last = excluded.last, rev = excluded.rev
+			WHERE (count, sum, sum_low, min, max, last) <>
+				(excluded.count, excluded.sum, excluded.sum_low, excluded.min, excluded.max, excluded.last)`},
+		{&s.emptyPoint, `UPDATE points SET count = 0, sum = 0, sum_low = 0, min = 0, max = 0, last = 0, rev = ?
+			WHERE series = ? AND seconds = ? AND start = ? AND count > 0`},
 		{&s.lastRev, `SELECT value FROM counters WHERE name = 'rev'`},
 		{&s.setLastRev, `UPDATE counters SET value = ? WHERE name = 'rev'`},
 	} {
