@@ -157,12 +157,13 @@ func (c *conn) observe(now int64) {
 // something else was said within the interval.
 func (c *conn) sayAlive(batch *zsock.Batch, now int64) {
 	silent := now - c.watch.said
-	interval := int64(c.b.cfg.Heartbeat) - int64(c.b.cfg.Heartbeat/8)
+	beat := int64(c.b.cfg.Heartbeat)
+	interval := beat * 5 / 8 // what was said shows up to a quarter late, and the next look is a quarter away
 	worker, link := c.worker.Load(), c.link.Load()
 	switch {
 	case link != nil:
 		// Also beside other traffic: it measures the way, and says what was heard.
-		if link.peer.Load() != nil && (link.rtt.Load() == 0 || now-link.lastBeat >= interval) {
+		if link.peer.Load() != nil && (link.rtt.Load() == 0 || now-link.lastBeat >= beat*7/8) {
 			link.lastBeat = now
 			link.sayBeat(batch, now)
 		}

@@ -1,0 +1,447 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock/memsock"
+)
+
+func TestCall(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "echo", 1)
+		c := m.client(b, "c")
+		h := c.ask("echo", "hello", within(5*time.Second))
+		r := w.take()
+		if r.body() != "hello" || r.Head.Attempt != 1 || r.Head.ID != h.ID || r.Head.Remaining != 5000 || string(r.Service) != "echo" {
+			t.Errorf("request at the worker: %+v %q", r.Head, r.body())
+		}
+		w.partial(r, "first")
+		w.answer(r, "world", "wide")
+		if p := c.expect(mdp.Partial); p.body() != "first" || p.Head.Token != h.Token || p.Head.Attempt != 1 {
+			t.Errorf("partial %+v %q", p.Head, p.body())
+		}
+		if f := c.answered(h, mdp.OK, "world|wide"); f.Head.Attempt != 1 || len(f.Service) != 0 {
+			t.Errorf("final %+v with service %q", f.Head, f.Service)
+		}
+		m.empty(b)
+		m.wantCount(b, "answered", 1)
+	})
+}
+
+func TestRequestMayComeBeforeWelcome(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "echo", 1)
+		c := m.dial(b, "c", mdp.Client, mdp.Native)
+		c.send(mdp.Command{Kind: mdp.Hello, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "c"})})
+		h := c.ask("echo", "x")
+		c.expect(mdp.Welcome)
+		w.answer(w.take(), "y")
+		c.answered(h, mdp.OK, "y")
+	})
+}
+
+// The least recently used of the idle workers comes first, and an idle one before
+// one that has room beside something running.
+func TestDispatchOrder(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		one, two := m.worker(b, "s", 2), m.worker(b, "s", 2)
+		c := m.client(b, "c")
+		want := func(w *peer, body string) *message {
+			t.Helper()
+			c.ask("s", body)
+			m.settle()
+			if len(w.got) != 1 {
+				t.Fatalf("request %s went to the wrong worker", body)
+			}
+			return w.take()
+		}
+		a := want(one, "a") // both idle: the one that waits longest
+		want(two, "b")      // idle before partly busy
+		one.answer(a)
+		c.expect(mdp.Final)
+		want(one, "c") // idle again
+		want(two, "d") // both have one: two got its one first
+		want(one, "e")
+		c.ask("s", "f") // nobody has room
+		one.quiet()
+		two.quiet()
+		if st := b.Services()[0]; st.Queue != 1 || st.Running != 4 {
+			t.Errorf("state %+v", st)
+		}
+	})
+}
+
+func TestNeverBeyondCredit(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 3)
+		c := m.client(b, "c")
+		for range 10 {
+			c.ask("s", "x")
+		}
+		m.settle()
+		if n := len(w.got); n != 3 {
+			t.Fatalf("%d requests at a worker of concurrency 3", n)
+		}
+		first := w.take()
+		w.send(mdp.Command{Kind: mdp.Credit, Head: mdp.Head{Status: 5}})
+		m.settle()
+		if n := len(w.got); n != 4 {
+			t.Errorf("%d more after CREDIT 5, want 4 with what was there", n)
+		}
+		w.send(mdp.Command{Kind: mdp.Credit, Head: mdp.Head{Status: 2}})
+		w.answer(first)
+		m.settle()
+		if n := len(w.got); n != 4 {
+			t.Errorf("%d waiting after CREDIT 2 and one answer, want still 4", n)
+		}
+		if err := b.find([]byte("s")).check(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestQueueIsServedInOrder(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		c := m.client(b, "c")
+		c.ask("s", "1")
+		c.ask("s", "2")
+		c.ask("s", "3")
+		w := m.worker(b, "s", 1)
+		for _, want := range []string{"1", "2", "3"} {
+			r := w.take()
+			if r.body() != want {
+				t.Errorf("got %s, want %s", r.body(), want)
+			}
+			w.answer(r)
+		}
+	})
+}
+
+func TestBounds(t *testing.T) {
+	big := string(make([]byte, 1000))
+	for name, test := range map[string]struct {
+		set  func(*Config)
+		fits int
+	}{
+		"requests":     {func(c *Config) { c.MaxRequests = 2 }, 2},
+		"octets":       {func(c *Config) { c.MaxBytes = 3 * (1000 + requestCost) }, 3},
+		"octets total": {func(c *Config) { c.MaxTotalBytes = 4 * (1000 + requestCost) }, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b := m.broker("b", test.set)
+				c := m.client(b, "c")
+				for range test.fits {
+					c.ask("s", big)
+				}
+				c.quiet()
+				e := c.failed(c.ask("s", big), mdp.Busy, false)
+				if e.RetryAfter <= 0 {
+					t.Error("BUSY without retry_ms")
+				}
+				m.wantCount(b, "busy", 1)
+				w := m.worker(b, "s", 1) // there is room again when one is answered
+				w.answer(w.take())
+				c.expect(mdp.Final)
+				c.ask("s", big)
+				c.quiet()
+			})
+		})
+	}
+}
+
+func TestServicesAreBoundedAndForgotten(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", func(c *Config) { c.MaxServices = 2 })
+		c := m.client(b, "c")
+		one, two := c.ask("one", "x", within(3*time.Second)), c.ask("two", "x", within(3*time.Second))
+		c.failed(c.ask("three", "x"), mdp.Busy, false)
+		c.failed(one, mdp.Expired, false)
+		c.failed(two, mdp.Expired, false)
+		m.pass(3 * time.Second)
+		if n := len(b.allServices()); n != 0 {
+			t.Fatalf("%d services are still known", n)
+		}
+		h := c.ask("two", "x") // the connection remembers the service it used last
+		w := m.worker(b, "two", 1)
+		w.answer(w.take(), "y")
+		c.answered(h, mdp.OK, "y")
+		m.wantCount(b, "requests", 3)
+	})
+}
+
+func TestDeadlineInQueue(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		c := m.client(b, "c")
+		began := time.Now()
+		c.failed(c.ask("s", "x", within(300*time.Millisecond)), mdp.Expired, false)
+		if d := time.Since(began); d < 300*time.Millisecond || d > 350*time.Millisecond {
+			t.Errorf("expired after %v", d)
+		}
+		m.empty(b)
+	})
+}
+
+func TestDeadlineWhileRunning(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 1)
+		c := m.client(b, "c")
+		h := c.ask("s", "x", within(300*time.Millisecond))
+		r := w.take()
+		c.failed(h, mdp.Expired, true)
+		if k := w.expect(mdp.Cancel); k.Head.Token != r.Head.Token {
+			t.Errorf("cancelled token %d, want %d", k.Head.Token, r.Head.Token)
+		}
+		next := c.ask("s", "y")
+		w.quiet() // its place is taken until it answers
+		w.refuse(r, &mdp.Error{Status: mdp.Cancelled})
+		w.answer(w.take(), "z")
+		c.answered(next, mdp.OK, "z")
+		m.wantCount(b, "late", 0) // what was cancelled may say so
+		m.empty(b)
+	})
+}
+
+func TestNoWait(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		c := m.client(b, "c")
+		c.failed(c.ask("s", "x", flags(mdp.FlagNoWait)), mdp.NoWorker, false)
+		w := m.worker(b, "s", 1)
+		one, two := c.ask("s", "x", flags(mdp.FlagNoWait)), c.ask("s", "x", flags(mdp.FlagNoWait))
+		w.answer(w.take(), "1") // busy is not absent
+		c.answered(one, mdp.OK, "1")
+		w.answer(w.take(), "2")
+		c.answered(two, mdp.OK, "2")
+		w.send(mdp.Command{Kind: mdp.Drain}) // nor is a worker that leaves a worker
+		c.failed(c.ask("s", "x", flags(mdp.FlagNoWait)), mdp.NoWorker, false)
+	})
+}
+
+func TestCancel(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 1)
+		c := m.client(b, "c")
+		running, queued, last := c.ask("s", "1"), c.ask("s", "2"), c.ask("s", "3")
+		r := w.take()
+		c.cancelRequest(queued)
+		c.cancelRequest(running)
+		c.cancelRequest(mdp.Head{Token: 99})
+		w.expect(mdp.Cancel)
+		w.answer(r, "late")
+		if got := w.take(); got.body() != "3" {
+			t.Errorf("got %q next", got.body())
+		} else {
+			w.answer(got, "three")
+		}
+		c.answered(last, mdp.OK, "three")
+		c.quiet()
+		m.wantCount(b, "late", 1)
+		m.wantCount(b, "cancelled", 2)
+		m.empty(b)
+	})
+}
+
+// With many outstanding, CANCEL finds its request by an index.
+func TestCancelAmongMany(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		c := m.client(b, "c")
+		var heads []mdp.Head
+		for i := range 200 {
+			heads = append(heads, c.ask("s", string(rune('A'+i%26))))
+		}
+		for _, h := range heads[:150] {
+			c.cancelRequest(h)
+		}
+		late := c.ask("s", "late")
+		c.cancelRequest(late)
+		m.settle()
+		if n := b.Services()[0].Queue; n != 50 {
+			t.Errorf("%d are queued, want 50", n)
+		}
+		for _, h := range heads[150:] {
+			c.cancelRequest(h)
+		}
+		m.empty(b)
+		if b.allConns()[0].byToken != nil {
+			t.Error("the index outlives what it is for")
+		}
+	})
+}
+
+func TestClientThatClosesCancels(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 1)
+		c := m.client(b, "c")
+		c.ask("s", "running")
+		c.ask("s", "queued")
+		r := w.take()
+		c.close()
+		w.expect(mdp.Cancel)
+		w.refuse(r, &mdp.Error{Status: mdp.Cancelled})
+		w.quiet()
+		m.wantCount(b, "cancelled", 2)
+		m.empty(b)
+	})
+}
+
+func TestErrorsOfHandlersHaveRun(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 1)
+		c := m.client(b, "c")
+		h := c.ask("s", "x")
+		w.refuse(w.take(), &mdp.Error{Status: mdp.AppError, Text: "out of paper"})
+		if e := c.failed(h, mdp.AppError, true); e.Text != "out of paper" {
+			t.Errorf("text %q", e.Text)
+		}
+	})
+}
+
+// A request that no message to a worker can carry fails; the worker stays.
+func TestRequestTooBigForWorkers(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", func(c *Config) { c.MaxMessage = 10_000 })
+		w := m.worker(b, "s", 1)
+		f := m.dial(b, "f", mdp.Client, mdp.V02)
+		f.send(mdp.Command{Kind: mdp.Request, Service: []byte("s")}, string(make([]byte, 10_000-8)))
+		w.quiet()
+		m.wantCount(b, "foreign_unanswered", 1)
+		c := m.client(b, "c")
+		h := c.ask("s", "x")
+		w.answer(w.take(), "y")
+		c.answered(h, mdp.OK, "y")
+		m.empty(b)
+	})
+}
+
+func TestAnswerTooBigForClient(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", func(c *Config) { c.MaxMessage = 10_000 })
+		w := m.foreignWorker(b, "s", mdp.V02)
+		c := m.client(b, "c")
+		h := c.ask("s", "x")
+		w.answer(w.take(), string(make([]byte, 10_000-23)))
+		c.failed(h, mdp.TooBig, true)
+		m.empty(b)
+	})
+}
+
+// A client that does not read is told so as long as that fits, and is cut off when
+// nothing does: it must never wait for an answer that was dropped.
+func TestAnswersForClientThatDoesNotRead(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 32)
+		c := m.client(b, "c")
+		m.net.Fault("b", "client-c", memsock.Fault{Stall: true})
+		heads := make(map[mdp.Head]bool)
+		for range 32 {
+			heads[c.ask("s", "x")] = true
+		}
+		for range 32 {
+			w.answer(w.take(), string(make([]byte, 1<<20)))
+		}
+		m.settle()
+		m.net.Heal("b", "client-c")
+		ok, refused := 0, 0
+		for range 32 {
+			switch f := c.expect(mdp.Final); mdp.Status(f.Head.Status) {
+			case mdp.OK:
+				ok++
+			case mdp.Busy:
+				refused++
+			}
+		}
+		if ok == 0 || refused == 0 || ok+refused != 32 {
+			t.Errorf("%d answers and %d refusals", ok, refused)
+		}
+		m.wantCount(b, "answers_dropped", uint64(refused))
+		c.alive()
+	})
+}
+
+// An answer must not have a hole: if a part cannot be passed on, the whole fails.
+func TestPartialThatDoesNotFit(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 1)
+		c := m.client(b, "c")
+		m.net.Fault("b", "client-c", memsock.Fault{Stall: true})
+		h := c.ask("s", "x")
+		r := w.take()
+		for range 12 {
+			w.partial(r, string(make([]byte, 1<<20)))
+		}
+		w.expect(mdp.Cancel)
+		w.answer(r, "end")
+		m.net.Heal("b", "client-c")
+		parts := 0
+		for m := c.next(); ; m = c.next() {
+			if m.Kind == mdp.Partial {
+				parts++
+				continue
+			}
+			if m.Kind != mdp.Final || mdp.Status(m.Head.Status) != mdp.Busy || m.Head.Token != h.Token {
+				t.Errorf("ended by %v %v", m.Kind, m.err())
+			}
+			break
+		}
+		if parts == 0 || parts >= 12 {
+			t.Errorf("%d parts", parts)
+		}
+		m.wantCount(b, "partials_dropped", 1)
+	})
+}
+
+// A worker whose connection takes nothing is left out, and comes back.
+func TestWorkerThatDoesNotRead(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 100)
+		c := m.client(b, "c")
+		m.net.Fault("b", "worker", memsock.Fault{Stall: true})
+		for range 20 {
+			c.ask("s", string(make([]byte, 1<<20)))
+		}
+		m.settle()
+		st := b.Services()[0]
+		if st.Queue == 0 || st.Running == 0 {
+			t.Fatalf("state %+v", st)
+		}
+		m.net.Heal("b", "worker")
+		for range 20 {
+			w.take()
+		}
+	})
+}
+
+func TestWorkerThatSaysDrain(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 2)
+		c := m.client(b, "c")
+		h := c.ask("s", "x")
+		r := w.take()
+		w.send(mdp.Command{Kind: mdp.Drain})
+		c.ask("s", "y")
+		w.quiet()
+		w.answer(r, "z")
+		c.answered(h, mdp.OK, "z")
+		w.quiet()
+		w.send(mdp.Command{Kind: mdp.Bye})
+		w.gone()
+	})
+}

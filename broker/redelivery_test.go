@@ -1,0 +1,332 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+)
+
+// Every way a worker can be lost gives what it held to another, with the next
+// attempt number.
+func TestRedelivery(t *testing.T) {
+	for name, test := range map[string]struct {
+		dialect mdp.Dialect
+		lose    func(m *mesh, w *peer)
+	}{
+		"close":             {mdp.Native, func(_ *mesh, w *peer) { w.close() }},
+		"bye":               {mdp.Native, func(_ *mesh, w *peer) { w.send(mdp.Command{Kind: mdp.Bye}) }},
+		"second hello":      {mdp.Native, func(_ *mesh, w *peer) { w.send(mdp.Command{Kind: mdp.Hello, Service: []byte("s")}) }},
+		"silence":           {mdp.Native, func(m *mesh, w *peer) { w.mute.Store(true); m.pass(4 * time.Second) }},
+		"foreign close":     {mdp.V01, func(_ *mesh, w *peer) { w.close() }},
+		"DISCONNECT of 0.1": {mdp.V01, func(_ *mesh, w *peer) { w.send(mdp.Command{Kind: mdp.Disconnect}) }},
+		"DISCONNECT of 0.2": {mdp.V02, func(_ *mesh, w *peer) { w.send(mdp.Command{Kind: mdp.Disconnect}) }},
+		"second READY":      {mdp.V01, func(_ *mesh, w *peer) { w.send(mdp.Command{Kind: mdp.Ready, Service: []byte("s")}) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b := m.broker("b")
+				var one *peer
+				if test.dialect == mdp.Native {
+					one = m.worker(b, "s", 1)
+				} else {
+					one = m.foreignWorker(b, "s", test.dialect)
+				}
+				c := m.client(b, "c")
+				h := c.ask("s", "x")
+				one.take()
+				two := m.worker(b, "s", 1)
+				test.lose(m, one)
+				r := two.take()
+				if r.Head.Attempt != 2 || r.Head.ID != h.ID || r.body() != "x" {
+					t.Errorf("redelivered %+v %q", r.Head, r.body())
+				}
+				two.answer(r, "y")
+				if f := c.answered(h, mdp.OK, "y"); f.Head.Attempt != 2 {
+					t.Errorf("answered by attempt %d", f.Head.Attempt)
+				}
+				m.wantCount(b, "redelivered", 1)
+				m.empty(b)
+			})
+		})
+	}
+}
+
+func TestThreeAttempts(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		c := m.client(b, "c")
+		h := c.ask("s", "poison")
+		for attempt := uint16(1); attempt <= 3; attempt++ {
+			w := m.worker(b, "s", 1)
+			if r := w.take(); r.Head.Attempt != attempt {
+				t.Errorf("attempt %d, want %d", r.Head.Attempt, attempt)
+			}
+			w.close()
+		}
+		c.failed(h, mdp.WorkerLost, true)
+		p := b.State().Poison
+		if len(p) != 1 || p[0].ID != h.ID.String() || p[0].Attempts != 3 || p[0].Service != "s" {
+			t.Errorf("poison %+v", p)
+		}
+		m.empty(b)
+	})
+}
+
+func TestPoisonRingIsBounded(t *testing.T) {
+	b, err := New(Config{Listen: []string{"tcp://x:1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newService(b, "s")
+	for i := range poisonKept + 5 {
+		s.poisoned(&request{service: s, id: mdp.RequestID{15: byte(i)}}, "died")
+	}
+	if len(b.poison) != poisonKept || b.poison[0].ID != (mdp.RequestID{15: 5}).String() {
+		t.Errorf("%d kept, the first is %s", len(b.poison), b.poison[0].ID)
+	}
+}
+
+func TestOnceIsNeverRedelivered(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		one, two := m.worker(b, "s", 1), m.worker(b, "s", 1)
+		c := m.client(b, "c")
+		h := c.ask("s", "x", flags(mdp.FlagOnce))
+		if r := one.take(); r.Head.Flags&mdp.FlagOnce == 0 {
+			t.Error("the worker is not told that the request is once")
+		}
+		one.close()
+		c.failed(h, mdp.WorkerLost, true)
+		two.quiet()
+		if len(b.State().Poison) != 0 {
+			t.Error("one lost attempt is no poison")
+		}
+	})
+}
+
+func TestAfterPartialOnlyRestartable(t *testing.T) {
+	for name, restartable := range map[string]bool{"plain": false, "restartable": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b := m.broker("b")
+				one, two := m.worker(b, "s", 1), m.worker(b, "s", 1)
+				c := m.client(b, "c")
+				var f uint8
+				if restartable {
+					f = mdp.FlagRestartable
+				}
+				h := c.ask("s", "x", flags(f))
+				one.partial(one.take(), "part")
+				c.expect(mdp.Partial)
+				one.close()
+				if !restartable {
+					c.failed(h, mdp.WorkerLost, true)
+					two.quiet()
+					return
+				}
+				r := two.take()
+				two.partial(r, "again")
+				if p := c.expect(mdp.Partial); p.Head.Attempt != 2 {
+					t.Errorf("partial of attempt %d, want 2", p.Head.Attempt)
+				}
+				two.answer(r, "end")
+				c.answered(h, mdp.OK, "end")
+			})
+		})
+	}
+}
+
+// A partial that was only collected, for MDP/0.1, was not forwarded: the request
+// is redelivered, and what was collected is forgotten.
+func TestCollectedPartialsAreForgottenOnRedelivery(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		one, two := m.worker(b, "s", 1), m.worker(b, "s", 1)
+		c := m.dial(b, "c", mdp.Client, mdp.V01)
+		c.send(mdp.Command{Kind: mdp.Request, Service: []byte("s")}, "x")
+		one.partial(one.take(), "old")
+		m.settle()
+		one.close()
+		r := two.take()
+		two.partial(r, "new")
+		two.answer(r, "end")
+		if f := c.expect(mdp.Final); f.body() != "new|end" {
+			t.Errorf("got %q", f.body())
+		}
+		m.empty(b)
+	})
+}
+
+func TestNotTakenDoesNotCount(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 1)
+		c := m.client(b, "c")
+		h := c.ask("s", "x", flags(mdp.FlagOnce)) // also what must run once goes elsewhere
+		for range 5 {
+			r := w.take()
+			if r.Head.Attempt != 1 {
+				t.Errorf("attempt %d", r.Head.Attempt)
+			}
+			w.refuse(r, &mdp.Error{Status: mdp.NotTaken})
+		}
+		w.answer(w.take(), "y")
+		c.answered(h, mdp.OK, "y")
+		m.empty(b)
+	})
+}
+
+func TestRefusalsEnd(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 1)
+		c := m.client(b, "c")
+		h := c.ask("s", "x")
+		for range maxRefusals {
+			w.refuse(w.take(), &mdp.Error{Status: mdp.NotTaken})
+		}
+		if e := c.failed(h, mdp.Busy, false); e.RetryAfter <= 0 {
+			t.Error("BUSY without retry_ms")
+		}
+		w.quiet()
+		m.empty(b)
+	})
+}
+
+// Redelivered requests keep their age: they go before younger ones.
+func TestRedeliveredGoFirst(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 3)
+		c := m.client(b, "c")
+		for _, body := range []string{"1", "2", "3", "4", "5"} {
+			c.ask("s", body)
+			m.pass(time.Millisecond)
+		}
+		m.settle()
+		w.close()
+		two := m.worker(b, "s", 5)
+		for _, want := range []string{"1", "2", "3", "4", "5"} {
+			if r := two.take(); r.body() != want {
+				t.Errorf("got %s, want %s", r.body(), want)
+			}
+		}
+	})
+}
+
+// suspect gives the request a second holder, as suspicion will: by hand.
+func suspect(b *Broker, service string) {
+	s := b.find([]byte(service))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var first *request
+	for _, r := range s.table.slots {
+		if r.live {
+			first = r
+		}
+	}
+	s.enqueue(first)
+	first.deliveries = 1
+}
+
+func twoHolders(m *mesh) (b *Broker, one, two, c *peer, h mdp.Head, r1, r2 *message) {
+	m.t.Helper()
+	b = m.broker("b")
+	one = m.worker(b, "s", 1)
+	c = m.client(b, "c")
+	h = c.ask("s", "x")
+	r1 = one.take()
+	suspect(b, "s")
+	two = m.worker(b, "s", 1)
+	return b, one, two, c, h, r1, two.take()
+}
+
+func TestFirstAnswerWins(t *testing.T) {
+	for name, firstWins := range map[string]bool{"the first holder": true, "the second": false} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b, one, two, c, h, r1, r2 := twoHolders(m)
+				winner, loser, won, lost, attempt := one, two, r1, r2, uint16(1)
+				if !firstWins {
+					winner, loser, won, lost, attempt = two, one, r2, r1, 2
+				}
+				winner.answer(won, "winner")
+				if f := c.answered(h, mdp.OK, "winner"); f.Head.Attempt != attempt {
+					t.Errorf("answered by attempt %d, want %d", f.Head.Attempt, attempt)
+				}
+				loser.expect(mdp.Cancel)
+				loser.answer(lost, "late")
+				c.quiet()
+				m.wantCount(b, "late", 1)
+				m.wantCount(b, "answered", 1)
+				m.empty(b)
+				next := c.ask("s", "y") // both have room again
+				winner.answer(winner.take(), "z")
+				c.answered(next, mdp.OK, "z")
+			})
+		})
+	}
+}
+
+func TestFirstPartialClaims(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b, one, two, c, h, r1, r2 := twoHolders(m)
+		two.partial(r2, "a")
+		one.expect(mdp.Cancel)
+		one.partial(r1, "b") // may not be mixed in
+		one.answer(r1, "c")
+		if p := c.expect(mdp.Partial); p.body() != "a" || p.Head.Attempt != 2 {
+			t.Errorf("partial %q of attempt %d", p.body(), p.Head.Attempt)
+		}
+		c.quiet()
+		two.answer(r2, "d")
+		c.answered(h, mdp.OK, "d")
+		m.empty(b)
+	})
+}
+
+func TestOneHolderOfTwoLost(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b, one, two, c, h, _, r2 := twoHolders(m)
+		one.close()
+		c.quiet()
+		m.wantCount(b, "redelivered", 0)
+		two.answer(r2, "y")
+		c.answered(h, mdp.OK, "y")
+		m.empty(b)
+	})
+}
+
+// A worker can answer what it was given, and nothing else.
+func TestForgedReplies(t *testing.T) {
+	for name, dialect := range map[string]mdp.Dialect{"native": mdp.Native, "0.1": mdp.V01, "0.2": mdp.V02} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b := m.broker("b")
+				honest := m.worker(b, "s", 1)
+				c := m.client(b, "c")
+				h := c.ask("s", "x")
+				r := honest.take()
+				thief := m.worker(b, "s", 1)
+				if dialect != mdp.Native {
+					thief = m.foreignWorker(b, "s", dialect)
+				}
+				forged := &message{Command: mdp.Command{Head: r.Head, Address: mdp.AppendAddress(nil, r.Head.Token)}}
+				thief.answer(forged, "stolen")
+				forged.Address, forged.Head.Token = []byte("undefined"), 0
+				thief.answer(forged, "stolen")
+				c.quiet()
+				m.wantCount(b, "unasked_replies", 2)
+				thief.quiet() // a sign of life, no DISCONNECT (MDP-FACTS 7.12)
+				thief.alive()
+				honest.answer(r, "y")
+				c.answered(h, mdp.OK, "y")
+				honest.answer(r, "again")
+				c.quiet()
+				m.wantCount(b, "unasked_replies", 3)
+				m.empty(b)
+			})
+		})
+	}
+}

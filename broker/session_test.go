@@ -1,0 +1,364 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+func TestRefusedWorkers(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.dial(b, "worker", mdp.Worker, mdp.Native)
+		w.send(mdp.Command{Kind: mdp.Hello, Service: []byte("mmi.mine"), Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "w"})})
+		if f := w.expect(mdp.Welcome); mdp.Status(f.Head.Status) != mdp.Denied {
+			t.Errorf("mmi.: %v", f.err())
+		}
+		m.pass(2 * time.Second)
+		w.gone()
+		w = m.dial(b, "worker", mdp.Worker, mdp.Native)
+		w.send(mdp.Command{Kind: mdp.Hello, Service: []byte("s")})
+		if f := w.expect(mdp.Welcome); mdp.Status(f.Head.Status) != mdp.BadRequest {
+			t.Errorf("without map: %v", f.err())
+		}
+		for _, d := range []mdp.Dialect{mdp.V01, mdp.V02} {
+			f := m.dial(b, "worker", mdp.Worker, d)
+			f.send(mdp.Command{Kind: mdp.Ready, Service: []byte("mmi.service")})
+			f.expect(mdp.Disconnect)
+		}
+		m.wantCount(b, "workers_refused", 4)
+		if len(b.Workers()) != 0 {
+			t.Errorf("workers %+v", b.Workers())
+		}
+	})
+}
+
+// A command of a worker without session is answered by DISCONNECT, once a second:
+// that is how workers learn of a broker's restart, and no storm begins.
+func TestStrangers(t *testing.T) {
+	for _, d := range []mdp.Dialect{mdp.V01, mdp.V02} {
+		t.Run(d.String(), func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b := m.broker("b")
+				f := m.dial(b, "worker", mdp.Worker, d)
+				f.mute.Store(true)
+				for range 100 {
+					f.send(mdp.Command{Kind: mdp.Heartbeat})
+					f.send(mdp.Command{Kind: mdp.Final, Address: []byte("undefined")}, "x")
+				}
+				f.expect(mdp.Disconnect)
+				f.quiet()
+				m.pass(1100 * time.Millisecond)
+				f.send(mdp.Command{Kind: mdp.Heartbeat})
+				f.expect(mdp.Disconnect)
+				f.quiet()
+				m.wantCount(b, "strangers", 201)
+				f.send(mdp.Command{Kind: mdp.Ready, Service: []byte("s")}) // and then it is welcome
+				f.quiet()
+				c := m.client(b, "c")
+				h := c.ask("s", "x")
+				f.answer(f.take(), "y")
+				c.answered(h, mdp.OK, "y")
+			})
+		})
+	}
+}
+
+// The DISCONNECT of a second READY counts as the one a second.
+func TestSecondReady(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		f := m.foreignWorker(b, "s", mdp.V01)
+		f.send(mdp.Command{Kind: mdp.Ready, Service: []byte("s")})
+		f.send(mdp.Command{Kind: mdp.Heartbeat})
+		f.expect(mdp.Disconnect)
+		f.quiet()
+		m.wantCount(b, "protocol_errors", 1)
+		if n := len(b.Workers()); n != 0 {
+			t.Errorf("%d workers", n)
+		}
+	})
+}
+
+func TestGarbageIsDropped(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		p := m.dial(b, "p", mdp.Client, mdp.Native)
+		p.raw("")
+		p.raw("GET / HTTP/1.0")
+		p.raw("", "MDPC01")
+		p.raw("MDPW02", "\x09")
+		p.raw("MDPC03")
+		p.raw("", "MDPW01", "\x01", "")
+		p.quiet()
+		p.alive()
+		m.wantCount(b, "probes", 1)
+		m.wantCount(b, "malformed", 5)
+	})
+}
+
+func TestNativeWorkerLiveness(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		silent, live := m.worker(b, "s", 1), m.worker(b, "s", 1)
+		silent.mute.Store(true)
+		m.pass(2900 * time.Millisecond)
+		silent.alive()
+		m.pass(600 * time.Millisecond)
+		silent.gone()
+		m.wantCount(b, "sessions_expired", 1)
+		m.pass(time.Minute)
+		live.alive()
+		if n := len(live.beats); n < 58 || n > 80 {
+			t.Errorf("%d heartbeats in a minute", n)
+		}
+	})
+}
+
+// A busy client beats each second, an idle one each 15 s.
+func TestClientLiveness(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		c := m.client(b, "c")
+		c.mute.Store(true)
+		m.pass(40 * time.Second)
+		c.alive()
+		if n := len(c.beats); n < 2 || n > 3 {
+			t.Errorf("%d heartbeats in 40 s at an idle client", n)
+		}
+		c.ask("s", "x") // from here on it must say something each second
+		m.pass(2900 * time.Millisecond)
+		c.alive()
+		m.pass(600 * time.Millisecond)
+		c.gone()
+		m.empty(b)
+
+		idle := m.client(b, "idle")
+		idle.mute.Store(true)
+		m.pass(46 * time.Second)
+		idle.gone()
+	})
+}
+
+func TestForeignWorkerLiveness(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", func(c *Config) { c.BusyLimit = time.Minute })
+		idle, busy := m.foreignWorker(b, "idle", mdp.V01), m.foreignWorker(b, "busy", mdp.V02)
+		c := m.client(b, "c")
+		h := c.ask("busy", "x")
+		r := busy.take()
+		idle.mute.Store(true)
+		busy.mute.Store(true) // it works inside its receive loop
+		m.pass(7400 * time.Millisecond)
+		idle.quiet()
+		m.pass(time.Second)
+		idle.expect(mdp.Disconnect)
+		idle.alive() // a READY on the same connection opens a new session
+		idle.send(mdp.Command{Kind: mdp.Ready, Service: []byte("idle")})
+		m.pass(45 * time.Second)
+		if n := len(busy.beats); n < 40 {
+			t.Errorf("%d heartbeats at a busy worker, which may be waiting for them", n)
+		}
+		busy.quiet()
+		busy.answer(r, "y") // 53 s
+		c.answered(h, mdp.OK, "y")
+
+		c.ask("busy", "z")
+		busy.take()
+		busy.mute.Store(false) // beating does not help beyond the limit
+		m.pass(59 * time.Second)
+		busy.quiet()
+		m.pass(2 * time.Second)
+		busy.expect(mdp.Disconnect)
+	})
+}
+
+// After a pause of the broker itself nobody is called silent: what they said is
+// still unread. Without that, the step would end every session here.
+func TestPauseExpiresNobody(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		p := m.broker("p", peers("b"))
+		native, foreign, c := m.worker(b, "s", 1), m.foreignWorker(b, "f", mdp.V01), m.client(b, "c")
+		c.ask("nobody", "x")
+		m.pass(2 * time.Second)
+		for _, w := range []*peer{native, foreign, c} {
+			w.mute.Store(true)
+		}
+		late := ticks{b: b, last: b.now()}
+		now := b.now() + int64(10*time.Second)
+		late.step(now)
+		late.step(now + int64(wheelTick))
+		native.alive()
+		foreign.quiet()
+		c.alive()
+		if len(p.upLinks()) != 1 {
+			t.Error("the link was ended")
+		}
+		m.wantCount(b, "pauses", 1)
+		m.wantCount(b, "sessions_expired", 0)
+
+		again := ticks{b: b, last: now + int64(10*time.Second)} // no gap to see: this one expires
+		again.step(now + int64(10*time.Second))
+		native.gone()
+	})
+}
+
+func TestClientThatIsAWorkerToo(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		p := m.client(b, "both")
+		p.send(mdp.Command{Role: mdp.Worker, Kind: mdp.Hello, Service: []byte("s"), Head: mdp.Head{Status: 1}, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "both"})})
+		p.expect(mdp.Welcome)
+		h := p.ask("s", "to myself")
+		r := p.take()
+		p.send(mdp.Command{Role: mdp.Worker, Kind: mdp.Final, Head: mdp.Head{Token: r.Head.Token}}, "y")
+		p.answered(h, mdp.OK, "y")
+		p.ask("s", "lost")
+		p.take()
+		p.close()
+		m.settle()
+		m.empty(b)
+		if n := len(b.Workers()); n != 0 {
+			t.Errorf("%d workers", n)
+		}
+	})
+}
+
+func TestSecondHelloOfAClient(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		c := m.client(b, "c")
+		c.send(mdp.Command{Kind: mdp.Hello, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "other"})})
+		c.gone()
+		anonymous := m.dial(b, "a", mdp.Client, mdp.Native)
+		anonymous.send(mdp.Command{Kind: mdp.Hello, Map: mdp.EncodeMap(&mdp.HelloMap{})})
+		if f := anonymous.expect(mdp.Welcome); mdp.Status(f.Head.Status) != mdp.BadRequest {
+			t.Errorf("HELLO without instance: %v", f.err())
+		}
+	})
+}
+
+func TestWelcomeSaysWhereAndHow(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", func(c *Config) {
+			c.Publish, c.Subscribe = []string{"tcp://b:2"}, []string{"tcp://b:3"}
+			c.Heartbeat = 200 * time.Millisecond
+		})
+		c := m.dial(b, "c", mdp.Client, mdp.Native)
+		c.send(mdp.Command{Kind: mdp.Hello, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "c"})})
+		var w mdp.WelcomeMap
+		if err := mdp.DecodeMap(c.expect(mdp.Welcome).Map, &w); err != nil {
+			t.Fatal(err)
+		}
+		if w.Revision != mdp.Revision || w.HeartbeatMs != 200 || w.MaxMessage != 64<<20 || w.Name != "b" || w.Incarnation != b.incarnation ||
+			len(w.Endpoints) != 1 || w.Endpoints[0] != "tcp://b:1" || w.Publish[0] != "tcp://b:2" || w.Subscribe[0] != "tcp://b:3" {
+			t.Errorf("%+v", w)
+		}
+	})
+}
+
+func detach(h *mdp.Head) { h.Flags |= mdp.FlagDetached }
+
+func (p *peer) attach(id mdp.RequestID) mdp.Head {
+	p.m.t.Helper()
+	p.tokens++
+	h := mdp.Head{Token: p.tokens, ID: id}
+	p.send(mdp.Command{Kind: mdp.Attach, Head: h})
+	return h
+}
+
+func TestDetached(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 1)
+		c := m.client(b, "c")
+		h := c.ask("s", "x", detach)
+		r := w.take()
+		c.close()
+		w.quiet() // it goes on
+		again, other := m.client(b, "c"), m.client(b, "other")
+		again.answered(again.attach(h.ID), mdp.Running, "")
+		other.answered(other.attach(h.ID), mdp.Unknown, "")
+		again.answered(again.attach(mdp.RequestID{9}), mdp.Unknown, "")
+		w.answer(r, "y")
+		m.settle()
+		again.answered(again.attach(h.ID), mdp.OK, "y")
+		other.answered(other.attach(h.ID), mdp.Unknown, "")
+		again.failed(again.ask("s", "x", detach, asID(1)), mdp.Conflict, false)
+		m.pass(59 * time.Second)
+		again.answered(again.attach(h.ID), mdp.OK, "y") // until 60 s after the answer
+		m.pass(3 * time.Second)
+		again.answered(again.attach(h.ID), mdp.Unknown, "")
+		m.empty(b)
+		if b.detached.kept != 0 || len(b.detached.entries) != 0 {
+			t.Errorf("%d octets kept, %d entries", b.detached.kept, len(b.detached.entries))
+		}
+	})
+}
+
+func TestDetachedThatFails(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 1)
+		c := m.client(b, "c")
+		h := c.ask("s", "x", detach)
+		r := w.take()
+		c.close()
+		w.refuse(r, &mdp.Error{Status: mdp.AppError, Text: "no"})
+		c = m.client(b, "c")
+		c.failed(c.attach(h.ID), mdp.AppError, true)
+
+		// What never ran may be asked again under the same id.
+		h = c.ask("s", "x", detach, asID(77), within(100*time.Millisecond))
+		r = w.take()
+		busyOne := c.ask("s", "y", detach, asID(78), within(50*time.Millisecond))
+		c.failed(busyOne, mdp.Expired, false)
+		c.failed(h, mdp.Expired, true)
+		w.expect(mdp.Cancel)
+		w.answer(r, "")
+		h = c.ask("s", "y", detach, asID(78))
+		w.answer(w.take(), "z")
+		c.answered(h, mdp.OK, "z")
+
+		gone := c.ask("s", "x", detach, asID(79)) // CANCEL ends it for good
+		r = w.take()
+		c.cancelRequest(gone)
+		w.expect(mdp.Cancel)
+		c.answered(c.attach(gone.ID), mdp.Unknown, "")
+		w.answer(r, "")
+		m.empty(b)
+	})
+}
+
+func TestDetachedAnswersAreBounded(t *testing.T) {
+	d := detached{entries: make(map[mdp.RequestID]*detachedEntry)}
+	who := &clientInfo{instance: "c"}
+	body := zsock.NewBody(make([]byte, 1<<20))
+	defer body.Release()
+	for i := range maxKept>>20 + 3 {
+		id := mdp.RequestID{0: byte(i), 1: byte(i >> 8)}
+		if err := d.open(id, who); err != nil {
+			t.Fatal(err)
+		}
+		d.done(id, nil, body, 0)
+	}
+	if d.kept != maxKept {
+		t.Errorf("%d octets are kept", d.kept)
+	}
+	if e := d.entries[mdp.RequestID{0: 1, 1: 1}]; e.err == nil || e.err.Status != mdp.NoSpace || !e.err.MayHaveRun {
+		t.Errorf("the last one: %v", e.err)
+	}
+	d.expire(int64(detachedKeep) + 1)
+	if d.kept != 0 || len(d.entries) != 0 {
+		t.Errorf("%d octets, %d entries after expiry", d.kept, len(d.entries))
+	}
+	for i := range maxDetached + 1 {
+		err := d.open(mdp.RequestID{0: byte(i), 1: byte(i >> 8)}, who)
+		if (err != nil) != (i == maxDetached) {
+			t.Fatalf("entry %d: %v", i, err)
+		}
+	}
+}
