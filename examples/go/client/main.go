@@ -1,0 +1,21 @@
+// Asks the service "echo":  go run ./examples/go/client tcp://127.0.0.1:5555
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+
+	"github.com/mdmesh/mdmesh/client"
+)
+
+func main() {
+	c, err := client.New(client.Config{Brokers: os.Args[1:]})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	reply, err := c.Call(context.Background(), "echo", []byte("hello"))
+	fmt.Printf("%s %v\n", reply, err)
+}

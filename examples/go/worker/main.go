@@ -1,0 +1,19 @@
+// A worker for the service "echo":  go run ./examples/go/worker tcp://127.0.0.1:5555
+package main
+
+import (
+	"context"
+	"log"
+	"os"
+
+	"github.com/mdmesh/mdmesh/worker"
+)
+
+func main() {
+	w, err := worker.New(worker.Config{Brokers: os.Args[1:], Service: "echo",
+		Handler: func(ctx context.Context, r *worker.Request) ([][]byte, error) { return r.Body, nil }})
+	if err == nil {
+		err = w.Run(context.Background())
+	}
+	log.Fatal(err)
+}
