@@ -91,8 +91,13 @@ func TestOneRequestPerWorker(t *testing.T) {
 		for _, body := range []string{"1", "2", "3"} {
 			client.send(t, "MDPC02", "\x01", form.name, body)
 		}
+		seen := map[string]bool{}
 		for _, body := range []string{"1", "2", "3"} {
 			address := w.request(t, body)
+			if seen[address] {
+				t.Errorf("address %s names two requests", address)
+			}
+			seen[address] = true
 			w.fence(t) // no second request came with it
 			w.answer(t, address, body)
 			client.expect(t, "MDPC02", "\x03", form.name, body)
