@@ -210,7 +210,7 @@ func (p *Pending) finish(c *Client) {
 }
 
 // deadline is when a call of this timeout ends for good.
-func (c *Client) deadline(ctx context.Context, timeout time.Duration) time.Time {
+func (c *Client) deadline(ctx context.Context, now time.Time, timeout time.Duration) time.Time {
 	at, ok := ctx.Deadline()
 	if timeout <= 0 {
 		if ok {
@@ -218,7 +218,7 @@ func (c *Client) deadline(ctx context.Context, timeout time.Duration) time.Time 
 		}
 		timeout = c.cfg.Timeout
 	}
-	if own := time.Now().Add(timeout); !ok || own.Before(at) {
+	if own := now.Add(timeout); !ok || own.Before(at) {
 		return own
 	}
 	return at

@@ -137,8 +137,10 @@ func New(cfg Config) (*Client, error) {
 }
 
 // Close ends all outstanding calls with ErrClosed, says goodbye to the brokers and
-// waits for the client's goroutines. Only the first call does anything.
+// waits for the client's goroutines: about a second at most, if a broker does not
+// read. Only the first call does anything; all wait.
 func (c *Client) Close() error {
+	var b zsock.Batch
 	c.mu.Lock()
 	if !c.closed {
 		c.closed = true
@@ -147,16 +149,13 @@ func (c *Client) Close() error {
 				c.finish(x, nil, ErrClosed)
 			}
 		}
-		var b zsock.Batch
 		for _, l := range c.links {
 			l.bye(&b, ErrClosed)
 		}
-		c.mu.Unlock()
-		b.Flush()
-		c.cancel()
-	} else {
-		c.mu.Unlock()
 	}
+	c.mu.Unlock()
+	b.Flush()
+	c.cancel()
 	c.wg.Wait()
 	return nil
 }

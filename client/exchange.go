@@ -98,7 +98,8 @@ func (c *Client) begin(ctx context.Context, kind mdp.Kind, call *Call, id mdp.Re
 	}
 	b := &x.batch
 	async := x.pending != nil
-	deadline := c.deadline(ctx, call.Timeout)
+	now := time.Now() // once: looking at the clock is what costs here
+	deadline := c.deadline(ctx, now, call.Timeout)
 	c.mu.Lock()
 	if err := c.enter(x); err != nil {
 		c.mu.Unlock()
@@ -107,12 +108,12 @@ func (c *Client) begin(ctx context.Context, kind mdp.Kind, call *Call, id mdp.Re
 	}
 	x.call, x.kind, x.id, x.deadline, x.attempt = *call, kind, id, deadline, 1
 	x.service = append(x.service[:0], call.Service...)
-	x.timer.Reset(time.Until(deadline))
+	x.timer.Reset(deadline.Sub(now))
 	if async {
 		x.pending.ID = id
 		b = c.async
 	}
-	c.submit(x, b)
+	c.submit(x, b, now)
 	c.mu.Unlock()
 	if !async {
 		b.Flush()
@@ -147,27 +148,32 @@ func (c *Client) enter(x *exchange) error {
 }
 
 // submit sends x on the active link or lets it wait for one. Callers hold mu.
-func (c *Client) submit(x *exchange, b *zsock.Batch) {
+func (c *Client) submit(x *exchange, b *zsock.Batch, now time.Time) {
 	x.state, x.link = waiting, nil
-	if c.active == nil {
+	l := c.active
+	if l == nil {
 		if err := c.denied(); err != nil {
 			c.finish(x, nil, err)
 		}
 		return
 	}
-	l := c.active
-	left := time.Until(x.deadline)
+	left := x.deadline.Sub(now)
 	if left <= 0 {
 		return // due is about to run
 	}
 	body := zsock.NewBody(x.call.Body...)
-	err := l.conn.Send(b, c.encode(x, left), body)
-	body.Release()
-	switch {
+	defer body.Release()
+	if body.Size() > l.limit {
+		if l.welcome != nil {
+			c.finish(x, nil, mdp.Errorf(mdp.TooBig, "%d octets, and the broker takes %d", body.Size(), l.limit))
+		}
+		return // WELCOME will say how large a request may be
+	}
+	switch err := l.conn.Send(b, c.encode(x, left), body); {
 	case err == nil:
 		x.state, x.link = sent, l
 		l.began()
-	case errors.Is(err, zsock.ErrTooBig):
+	case errors.Is(err, zsock.ErrTooBig), errors.Is(err, zsock.ErrTooManyFrames):
 		c.finish(x, nil, mdp.Errorf(mdp.TooBig, "%v", err))
 	case errors.Is(err, zsock.ErrHighWater):
 		c.retry(x, b, mdp.Errorf(mdp.Busy, "too much is queued for %s", l.endpoint))
@@ -320,7 +326,7 @@ func (x *exchange) due() {
 		c.finish(x, nil, err)
 	case x.state == pausing && !now.Before(x.again):
 		x.timer.Reset(x.deadline.Sub(now))
-		c.submit(x, &b)
+		c.submit(x, &b, now)
 	}
 	c.mu.Unlock()
 	b.Flush()
@@ -328,6 +334,7 @@ func (x *exchange) due() {
 
 // retry ends x with e or, where that is allowed, tries again. Callers hold mu.
 func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error) {
+	from := x.link
 	c.leave(x)
 	x.state = waiting
 	partials := x.restarts && !x.call.Restartable
@@ -340,13 +347,15 @@ func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error) {
 		x.mayRun = x.mayRun || e.MayHaveRun
 	}
 	c.counters.retries.Add(1)
-	pause := pause(e, x.refusals, rand.Float64())
+	pause, now := pause(e, x.refusals, rand.Float64()), time.Now()
+	if e.Status == mdp.NotTaken && c.active != from {
+		pause = 0 // the next try goes to another broker
+	}
 	if pause <= 0 {
-		c.submit(x, b)
+		c.submit(x, b, now)
 		return
 	}
 	x.refusals++
-	now := time.Now()
 	if again := now.Add(pause); again.Before(x.deadline) {
 		x.state, x.again = pausing, again
 		x.timer.Reset(pause)

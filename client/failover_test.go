@@ -308,7 +308,7 @@ func TestDenied(t *testing.T) {
 }
 
 func TestCloseEndsEverything(t *testing.T) {
-	inBubble(t, 2, func(t *testing.T, m *mesh) {
+	inBubble(t, 1, func(t *testing.T, m *mesh) {
 		done := m.do(t.Context(), echoCall)
 		m.request(0)
 		if err := m.Close(); err != nil {
@@ -322,5 +322,67 @@ func TestCloseEndsEverything(t *testing.T) {
 			t.Errorf("after Close: %v", o.err)
 		}
 		m.brokers[0].Expect(mdp.Bye)
+	})
+}
+
+// A broker that is leaving takes nothing new: the request goes to the other one, and
+// does not wait.
+func TestNotTakenElsewhere(t *testing.T) {
+	oneThenTwo(t, func(t *testing.T, m *mesh) {
+		done := m.do(t.Context(), client.Call{Service: "echo", Once: true})
+		r := m.brokers[0].Expect(mdp.Request)
+		r.Session.Send(mdp.Command{Kind: mdp.Drain})
+		r.Fail(mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
+		m.brokers[1].Expect(mdp.Request).Answer(mdp.Final, []byte("second"))
+		o := <-done
+		o.mustAnswer(t, "second")
+		if o.took != 0 {
+			t.Errorf("took %v, want no wait", o.took)
+		}
+	})
+}
+
+func TestCloseDoesNotWaitForAStalledBroker(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, m *mesh) {
+		done := m.do(t.Context(), echoCall)
+		m.request(0)
+		m.net.Partition(memsock.Anonymous, "brokera")
+		began := time.Now()
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(began); d > 3*time.Second {
+			t.Errorf("closed after %v", d)
+		}
+		if o := <-done; !errors.Is(o.err, client.ErrClosed) {
+			t.Errorf("outstanding: %v", o.err)
+		}
+		m.net.Heal(memsock.Anonymous, "brokera")
+	})
+}
+
+// A message that is too large costs the connection, so it is not sent; before the
+// broker has said what is too large, large ones wait.
+func TestLargeRequestsWaitForWelcome(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := &mesh{t: t, net: memsock.New()}
+		b := scripted.Start(t, scripted.Config{Endpoint: endpoint(0), Network: m.net})
+		c, err := client.New(client.Config{Brokers: []string{b.Endpoint}, Network: m.net})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Client = c
+		fits := m.do(t.Context(), client.Call{Service: "echo", Body: [][]byte{make([]byte, 1<<20-1000)}})
+		large := m.do(t.Context(), client.Call{Service: "echo", Body: [][]byte{make([]byte, 1<<20)}})
+		hello := b.Expect(mdp.Hello)
+		synctest.Wait()
+		b.None()
+		hello.Session.Send(mdp.Command{Kind: mdp.Welcome, Map: mdp.EncodeMap(&mdp.WelcomeMap{HeartbeatMs: 1000, MaxMessage: 1 << 20})})
+		(<-large).mustFail(t, mdp.TooBig, false)
+		b.Expect(mdp.Request).Answer(mdp.Final, []byte("fits"))
+		(<-fits).mustAnswer(t, "fits")
+		_ = c.Close()
+		b.Stop()
 	})
 }

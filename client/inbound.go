@@ -1,6 +1,7 @@
 package client
 
 import (
+	"math"
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
@@ -30,7 +31,7 @@ func (l *link) Message(b *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
 	case mdp.Partial:
 		l.partial(b, cmd, frames[cmd.Body:])
 	case mdp.Welcome:
-		l.welcomed(cmd)
+		l.welcomed(b, cmd)
 	case mdp.Drain:
 		l.drain(b)
 	case mdp.Bye:
@@ -82,7 +83,7 @@ func (l *link) partial(b *zsock.Batch, cmd *mdp.Command, frames [][]byte) {
 }
 
 // welcomed takes over what the broker says of itself, or its refusal.
-func (l *link) welcomed(cmd *mdp.Command) {
+func (l *link) welcomed(b *zsock.Batch, cmd *mdp.Command) {
 	c := l.c
 	if err := mdp.AnswerError(cmd); err != nil {
 		c.mu.Lock()
@@ -99,7 +100,10 @@ func (l *link) welcomed(cmd *mdp.Command) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l.welcome = w
+	l.welcome, l.limit = w, math.MaxInt
+	if w.MaxMessage > 0 {
+		l.limit = max(int(w.MaxMessage)-mdp.MaxHead, 0)
+	}
 	if w.HeartbeatMs > 0 {
 		l.heartbeat = min(max(time.Duration(w.HeartbeatMs)*time.Millisecond, minHeartbeat), maxHeartbeat)
 	}
@@ -110,6 +114,9 @@ func (l *link) welcomed(cmd *mdp.Command) {
 	}
 	close(c.news)
 	c.news = make(chan struct{})
+	if c.active == l {
+		c.resubmit(b) // what was too large to send unseen
+	}
 	l.nudge()
 }
 

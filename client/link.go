@@ -17,6 +17,10 @@ const (
 	idleHeartbeat    = 15 * time.Second // while nothing is outstanding
 	liveness         = 3                // silent intervals until the broker counts as gone
 	dialTimeout      = 5 * time.Second
+	byeTimeout       = time.Second // for the last octets of a link
+	// cautious is the size of body, in octets, that every broker takes. Larger ones
+	// wait for WELCOME: a message that is too large costs the connection.
+	cautious = 256 << 10
 )
 
 var (
@@ -42,6 +46,7 @@ type link struct {
 	draining    bool
 	refused     error // what WELCOME said
 	welcome     *mdp.WelcomeMap
+	limit       int // octets of a request's body
 	heartbeat   time.Duration
 	outstanding int
 	busy        bool // something was sent or outstanding since the last beat
@@ -137,7 +142,7 @@ func (c *Client) dial(i int) (*link, error) {
 	l := &link{
 		c: c, endpoint: c.cfg.Brokers[i],
 		left: make(chan struct{}), gone: make(chan struct{}), wake: make(chan struct{}, 1),
-		heartbeat: defaultHeartbeat,
+		heartbeat: defaultHeartbeat, limit: cautious,
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, dialTimeout)
 	defer cancel()
@@ -161,10 +166,19 @@ func (l *link) run() {
 	l.open()
 	timer := time.NewTimer(l.interval())
 	defer timer.Stop()
+	closing := c.ctx.Done()
+	var overtime <-chan time.Time
 	for {
 		select {
 		case <-read:
 			return
+		case <-closing:
+			closing = nil
+			last := time.NewTimer(byeTimeout)
+			defer last.Stop()
+			overtime = last.C
+		case <-overtime:
+			l.conn.Close(ErrClosed)
 		case <-l.wake:
 		case <-timer.C:
 			l.beat()
@@ -308,9 +322,10 @@ func (l *link) leave(b *zsock.Batch) {
 
 // resubmit sends what waits for a link. Callers hold mu.
 func (c *Client) resubmit(b *zsock.Batch) {
+	now := time.Now()
 	for i := range c.slots {
 		if x := c.slots[i].x; x != nil && x.state == waiting {
-			c.submit(x, b)
+			c.submit(x, b, now)
 		}
 	}
 }
@@ -356,7 +371,7 @@ func (l *link) Closed(_ *zsock.Conn, err error) {
 func (c *Client) lost(x *exchange, b *zsock.Batch, l *link, err error) {
 	if l.refused != nil { // a refused session runs nothing
 		c.leave(x)
-		c.submit(x, b)
+		c.submit(x, b, time.Now())
 		return
 	}
 	c.retry(x, b, &mdp.Error{Status: mdp.BrokerLost, Text: "connection lost: " + err.Error(), MayHaveRun: true})

@@ -49,13 +49,12 @@ func inBubble(t *testing.T, n int, f func(t *testing.T, m *mesh), options ...fun
 			t.Fatal(err)
 		}
 		m.Client = c
+		t.Cleanup(func() {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 		f(t, m)
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-		for _, b := range m.brokers {
-			b.Stop()
-		}
 	})
 }
 

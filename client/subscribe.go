@@ -86,7 +86,7 @@ type subscriber struct {
 func (s *subscriber) keep(ctx context.Context) {
 	var backoff zsock.Backoff
 	for ctx.Err() == nil {
-		if err := s.connect(ctx, &backoff); err != nil && ctx.Err() == nil {
+		if err := s.connect(ctx, &backoff); ctx.Err() == nil {
 			level := s.c.log.Debug
 			if errors.Is(err, mdp.NotOffered) {
 				level = s.c.log.Warn
@@ -97,6 +97,7 @@ func (s *subscriber) keep(ctx context.Context) {
 	}
 }
 
+// connect serves one connection and returns why it has ended.
 func (s *subscriber) connect(ctx context.Context, backoff *zsock.Backoff) error {
 	endpoint, err := s.c.eventEndpoint(ctx, func(w *mdp.WelcomeMap) []string { return w.Subscribe })
 	if err != nil {

@@ -146,6 +146,9 @@ func (l *link) welcome() {
 	s.setRefused(nil)
 	s.mu.Lock()
 	l.welcomed = true
+	if w.MaxMessage > 0 {
+		l.limit = max(int(w.MaxMessage)-mdp.MaxHead, 0)
+	}
 	if w.HeartbeatMs > 0 {
 		l.heartbeat = min(max(time.Duration(w.HeartbeatMs)*time.Millisecond, minHeartbeat), maxHeartbeat)
 	}

@@ -53,9 +53,11 @@ func inBubble(t *testing.T, handle worker.Handler, f func(t *testing.T, s *stage
 		ctx, cancel := context.WithCancel(t.Context())
 		s.stop = cancel
 		go func() { s.ended <- w.Run(ctx) }()
+		t.Cleanup(func() {
+			s.broker.Stop() // also ends drains that f has not looked at
+			s.end(nil)
+		})
 		f(t, s)
-		s.broker.Stop() // also ends drains that f has not looked at
-		s.end(nil)
 	})
 }
 

@@ -128,6 +128,9 @@ func (l *link) answer(b *zsock.Batch, r *Request, kind mdp.Kind, failure *mdp.Er
 		c.SetError(failure)
 		body = zsock.Body{}
 	}
+	if body.Size() > l.limit { // sending it would cost the connection
+		return zsock.ErrTooBig
+	}
 	return l.send(b, body)
 }
 

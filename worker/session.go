@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,8 @@ const (
 	dialTimeout      = 5 * time.Second
 	// stopGrace is how long handlers may take to notice that their context has ended
 	// when the worker must leave.
-	stopGrace = time.Second
+	stopGrace  = time.Second
+	byeTimeout = time.Second // for the last octets of a connection
 )
 
 var (
@@ -69,6 +71,7 @@ type link struct {
 	heard     uint64 // value of read at the last beat
 	misses    int
 	welcomed  bool
+	limit     int  // octets of an answer's body
 	leaving   bool // we or the broker said DRAIN: nothing new is taken
 	down      bool // no answer can be sent any more
 	refused   error
@@ -123,7 +126,7 @@ func (s *session) awaitRoom(ctx context.Context) bool {
 
 // connect makes one connection and serves it until it ends.
 func (s *session) connect(ctx context.Context) (*link, error) {
-	l := &link{s: s, wake: make(chan struct{}, 1), requests: make(map[uint64]*Request), heartbeat: defaultHeartbeat}
+	l := &link{s: s, wake: make(chan struct{}, 1), requests: make(map[uint64]*Request), heartbeat: defaultHeartbeat, limit: math.MaxInt}
 	dial, cancel := context.WithTimeout(ctx, dialTimeout)
 	conn, err := zsock.Dial(dial, s.endpoint, zsock.Config{
 		Type: zsock.Dealer, Network: watched{s.w.cfg.Network, l.start}, Logger: s.w.cfg.Logger,
@@ -147,7 +150,7 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 func (l *link) serve(ctx context.Context, ended <-chan error) error {
 	beats := time.NewTimer(l.interval())
 	defer beats.Stop()
-	var overtime <-chan time.Time
+	var overtime, last <-chan time.Time
 	done := ctx.Done()
 	for {
 		select {
@@ -159,14 +162,16 @@ func (l *link) serve(ctx context.Context, ended <-chan error) error {
 		case <-done:
 			done = nil
 			l.drain()
-			t := time.NewTimer(max(l.s.w.cfg.DrainTimeout, 0))
-			defer t.Stop()
-			overtime = t.C
+			overtime = time.After(max(l.s.w.cfg.DrainTimeout, 0))
 		case <-overtime:
 			l.abandon()
+		case <-last:
+			l.conn.Close(errLeft)
 		}
 		l.raiseCredit()
-		l.leaveIfIdle()
+		if l.leaveIfIdle() {
+			last = time.After(byeTimeout)
+		}
 		beats.Reset(l.interval())
 	}
 }
@@ -275,18 +280,20 @@ func (l *link) raiseCredit() {
 	b.Flush()
 }
 
-// leaveIfIdle says goodbye when a drain is complete.
-func (l *link) leaveIfIdle() {
+// leaveIfIdle says goodbye when a drain is complete, and tells whether it has.
+func (l *link) leaveIfIdle() bool {
 	s := l.s
 	var b zsock.Batch
 	s.mu.Lock()
-	if l.leaving && !l.down && len(l.requests) == 0 {
+	over := l.leaving && !l.down && len(l.requests) == 0
+	if over {
 		l.down = true
 		l.say(&b, mdp.Bye)
 		l.conn.CloseAfterFlush(errLeft)
 	}
 	s.mu.Unlock()
 	b.Flush()
+	return over
 }
 
 // outcome tells whether the connection was a working session.

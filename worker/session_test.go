@@ -290,3 +290,45 @@ func TestContexts(t *testing.T) {
 		}
 	})
 }
+
+// An answer that is larger than the broker takes would cost the connection.
+func TestAnswerIsTooBigForTheBroker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		says := *welcome
+		says.MaxMessage = 1 << 20
+		s := &stage{t: t, net: memsock.New(), ended: make(chan error, 1)}
+		s.start(&says)
+		w, err := worker.New(worker.Config{Brokers: []string{endpoint}, Service: "echo", Network: s.net,
+			Handler: func(context.Context, *worker.Request) ([][]byte, error) { return [][]byte{make([]byte, 1<<20)}, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		go func() { s.ended <- w.Run(ctx) }()
+		session := s.hello()
+		<-w.Ready()
+		cmd := s.request()
+		session.Send(cmd)
+		s.final(cmd, mdp.TooBig)
+		stop()
+		if err := <-s.ended; err != nil {
+			t.Error(err)
+		}
+		s.broker.Stop()
+	})
+}
+
+func TestDrainDoesNotWaitForAStalledBroker(t *testing.T) {
+	inBubble(t, echo, func(t *testing.T, s *stage) {
+		s.hello()
+		<-s.Ready()
+		s.net.Partition(memsock.Anonymous, "broker")
+		began := time.Now()
+		s.end(nil)
+		if d := time.Since(began); d > 3*time.Second {
+			t.Errorf("ended after %v", d)
+		}
+		s.net.Heal(memsock.Anonymous, "broker")
+	})
+}
