@@ -78,7 +78,7 @@ func shake(ctx context.Context, nc net.Conn, cfg *Config, server bool) (*link, e
 func openGuarded(g *guard, cfg *Config, server bool) (l *link, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			l, err = nil, fmt.Errorf("%w: unexpected: %v", ErrMetadata, r)
+			l, err = nil, fmt.Errorf("%w: panic: %v", ErrMetadata, r)
 		}
 	}()
 	zc, err := zmq4.Open(g, g.mech, zmq4.SocketType(cfg.Type), zmq4.SocketIdentity(cfg.Identity), server, nil)
