@@ -1,6 +1,7 @@
 package foreign
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 	"time"
@@ -193,6 +194,52 @@ func waitUntilGone(t *testing.T, p *peer, b *broker, service string) {
 		w.fence(t)
 		w.close(t)
 		stays.close(t)
+	}
+	t.Fatal("a request outlives its client")
+}
+
+// A foreign worker cannot be told that its client left. It stays busy until it has
+// answered, the answer goes nowhere, and then it is the next one's.
+func TestClientLeavesABusyWorker(t *testing.T) {
+	t.Parallel()
+	b, p := startBroker(t), startPeer(t)
+	stays := p.open(t, b, "DEALER")
+	for _, form := range foreignAnswerers() {
+		gone := p.open(t, b, "DEALER")
+		w := form.open(t, p, b, form.name)
+		gone.send(t, "MDPC02", "\x01", form.name, "1")
+		address := w.request(t, "1")
+		gone.close(t)
+		waitUntilIdle(t, stays, form.name)
+		stays.send(t, "MDPC02", "\x01", form.name, "2")
+		stays.fence(t)
+		w.fence(t) // still at work
+		w.part(t, address, "for nobody")
+		w.answer(t, address, "for nobody")
+		w.answer(t, w.request(t, "2"), "two")
+		stays.expect(t, "MDPC02", "\x03", form.name, "two")
+		w.close(t)
+	}
+}
+
+// waitUntilIdle asks until the broker holds no request for the service.
+func waitUntilIdle(t *testing.T, s *socket, service string) {
+	t.Helper()
+	for deadline := time.Now().Add(guard); time.Now().Before(deadline); {
+		var services []struct {
+			Name           string
+			Queue, Running int
+		}
+		s.send(t, "MDPC02", "\x01", "mmi.services")
+		got := s.recv(t)
+		if err := json.Unmarshal([]byte(got[len(got)-1]), &services); err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range services {
+			if row.Name == service && row.Queue+row.Running == 0 {
+				return
+			}
+		}
 	}
 	t.Fatal("a request outlives its client")
 }

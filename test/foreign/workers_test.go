@@ -18,14 +18,16 @@ func foreignAnswerers() []answerer {
 }
 
 // A stranger's HEARTBEAT is answered by DISCONNECT: that is how workers learn that
-// the broker was started again. Also its replies, but at most once a second.
+// the broker was started again. Also its replies and a READY that is refused, but at
+// most once a second: some workers answer DISCONNECT at once.
 func TestStrangersAreTold(t *testing.T) {
 	t.Parallel()
 	b, p := startBroker(t), startPeer(t)
 	for _, form := range foreignAnswerers() {
 		for what, frames := range map[string][]string{
-			"heartbeat": form.heartbeat,
-			"reply":     slices.Concat(form.final, []string{"0000000000000000", "", "x"}),
+			"heartbeat":     form.heartbeat,
+			"refused ready": form.ready("mmi.service"),
+			"reply":         slices.Concat(form.final, []string{"0000000000000000", "", "x"}),
 		} {
 			s := p.open(t, b, "DEALER")
 			s.send(t, frames...)
