@@ -4,7 +4,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BINARIES = mdbroker mdworker mdservice mdsupervisor mdcli
 PREFIX ?= /usr/local
 
-.PHONY: help build run test check format vet staticcheck layers units fuzz bench install clean
+.PHONY: help build run test check format vet staticcheck layers units fuzz bench bench-shapes install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,9 @@ units: ## tests of the packages, without real processes
 fuzz: ## run every fuzz target for FUZZTIME (default 20s)
 	@test/fuzz.sh
 
-bench: build ## shapes i, ii, iii: calls, latency and CPU per call of each process
+bench: bench-shapes ## all benchmarks; they print and assert nothing
+
+bench-shapes: build ## shapes i, ii, iii: calls, latency and CPU per call of each process
 	@exec bench/shapes.sh
 
 install: build ## install binaries and units below PREFIX (DESTDIR works)
