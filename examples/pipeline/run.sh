@@ -27,7 +27,8 @@ data=$(cd "$data" && pwd)
 supervisor=
 # However this ends, nothing is left: children are stopped, the folder is removed.
 finish() {
-	trap - EXIT INT TERM HUP
+	trap - EXIT
+	trap '' INT TERM HUP # impatience reaches the supervisor, and must not end the clearing up
 	if [ -n "$supervisor" ]; then
 		kill -TERM "$supervisor" 2>/dev/null || true
 		wait "$supervisor" 2>/dev/null || true
@@ -80,8 +81,11 @@ name = "hostmetrics"
 command = ["$bin/mdservice", "hostmetrics", "--to", "127.0.0.1:$ingest"]
 END
 
-"$bin/mdsupervisor" run --config "$run/mesh.toml" --socket "$run/supervisor.sock" --stop-timeout 4s &
-supervisor=$!
+supervise() {
+	"$bin/mdsupervisor" run --config "$run/mesh.toml" --socket "$run/supervisor.sock" --stop-timeout 4s &
+	supervisor=$!
+}
+supervise
 
 # The page is up when push says where it listens.
 tries=0
@@ -102,4 +106,14 @@ echo "page http://127.0.0.1:$page/"
 echo "logs $run/logs"
 echo "look around: $bin/mdcli --broker $A services; $bin/mdsupervisor status --socket $run/supervisor.sock"
 echo "end with Ctrl-C"
-wait "$supervisor"
+
+# A killed supervisor leaves its children running; the next one takes them over,
+# here as below systemd.
+while :; do
+	status=0
+	wait "$supervisor" || status=$?
+	[ "$status" -gt 128 ] || exit "$status"
+	echo "run: the supervisor was killed; starting another" >&2
+	sleep 0.2
+	supervise
+done
