@@ -28,9 +28,9 @@ type Outcome uint8
 const (
 	// Inserted: the row is new.
 	Inserted Outcome = iota + 1
-	// Duplicate: the same (series, id) with the same content (time and value) is there,
-	// or was there until a higher rev replaced it; counted once. A higher rev than the
-	// row's is kept, so the row ends with the content of the highest rev in any order.
+	// Duplicate: the same (series, id) with the same content (time and value) is there;
+	// counted once. A higher rev than the row's is kept, so the row ends with the content
+	// of the highest rev in any order.
 	Duplicate
 	// Revised: the content was replaced, because the record's rev is higher.
 	Revised

@@ -181,20 +181,7 @@ func (a *applier) record(r store.Record) (store.Outcome, error) {
 		}
 		return store.Duplicate, nil
 	case r.Rev <= was.rev:
-		var known bool
-		if err := a.stmts.wasReplaced.QueryRow(series, r.ID, r.Rev, at, value).Scan(&known); err != nil {
-			return 0, fmt.Errorf("read replaced row: %w", err)
-		}
-		if known { // a late retry of what was stored and then revised
-			return store.Duplicate, nil
-		}
 		return store.Conflict, nil
-	}
-	if _, err := a.stmts.addReplaced.Exec(series, r.ID, was.rev, was.at, was.value); err != nil {
-		return 0, fmt.Errorf("keep replaced row: %w", err)
-	}
-	if _, err := a.stmts.trim.Exec(series, r.ID); err != nil {
-		return 0, fmt.Errorf("trim replaced rows: %w", err)
 	}
 	if _, err := a.stmts.setRow.Exec(at, value, r.Rev, series, r.ID); err != nil {
 		return 0, fmt.Errorf("revise row: %w", err)

@@ -29,36 +29,18 @@ func TestOutcomes(t *testing.T) {
 		{rec("t", "1", 0, 2, 0), store.Inserted},           // ids are of their series
 		{rec("s", "1", 0, 2, 1), store.Revised},
 		{rec("s", "1", 0, 2, 1), store.Duplicate},
-		{rec("s", "1", 0, 1, 0), store.Duplicate}, // a late retry of the first
+		{rec("s", "1", 0, 1, 0), store.Conflict},  // was there, but a higher rev replaced it
 		{rec("s", "1", 0, 3, 0), store.Conflict},  // never stored
 		{rec("s", "1", 0, 2, 5), store.Duplicate}, // keeps rev 5 ...
 		{rec("s", "1", 0, 4, 3), store.Conflict},  // ... so that 3 comes too late
 		{rec("s", "1", 0, 4, 6), store.Revised},
-		{rec("s", "1", 0, 2, 5), store.Duplicate},
+		{rec("s", "1", 0, 2, 5), store.Conflict},
 		{rec("s", "zero", 0, math.Copysign(0, -1), 0), store.Inserted},
 		{rec("s", "zero", 0, 0, 0), store.Duplicate},
 	} {
 		if got := apply(t, s, step.record); got[0] != step.want {
 			t.Errorf("step %d %+v: %v, want %v", i, step.record, got[0], step.want)
 		}
-	}
-}
-
-// TestReplacedIsBounded revises one row often: only the latest contents are known.
-func TestReplacedIsBounded(t *testing.T) {
-	t.Parallel()
-	s := open(t, t.TempDir())
-	const revisions = 20
-	for rev := range int64(revisions) {
-		apply(t, s, rec("s", "1", 0, float64(rev), rev))
-	}
-	var n int
-	if err := s.read.QueryRow(`SELECT count(*) FROM replaced`).Scan(&n); err != nil || n != keepReplaced {
-		t.Fatalf("%d replaced rows, %v, want %d", n, err, keepReplaced)
-	}
-	latest := int64(revisions - 2)
-	if got := apply(t, s, rec("s", "1", 0, float64(latest), latest)); got[0] != store.Duplicate {
-		t.Errorf("latest replaced: %v, want %v", got[0], store.Duplicate)
 	}
 }
 

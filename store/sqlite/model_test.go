@@ -18,10 +18,7 @@ type model map[rowKey]*modelRow
 
 type rowKey struct{ series, id string }
 
-type modelRow struct {
-	store.Record
-	was []store.Record // replaced contents
-}
+type modelRow struct{ store.Record }
 
 func (m model) apply(r store.Record) store.Outcome {
 	key := rowKey{r.Series, r.ID}
@@ -29,20 +26,14 @@ func (m model) apply(r store.Record) store.Outcome {
 	same := func(o store.Record) bool { return o.Time.Equal(r.Time) && o.Value == r.Value }
 	switch {
 	case !ok:
-		m[key] = &modelRow{Record: r}
+		m[key] = &modelRow{r}
 		return store.Inserted
 	case same(row.Record):
 		row.Rev = max(row.Rev, r.Rev)
 		return store.Duplicate
 	case r.Rev > row.Rev:
-		row.was = append(row.was, row.Record)
-		if len(row.was) > keepReplaced {
-			row.was = row.was[1:]
-		}
 		row.Record = r
 		return store.Revised
-	case slices.ContainsFunc(row.was, func(o store.Record) bool { return same(o) && o.Rev >= r.Rev }):
-		return store.Duplicate
 	}
 	return store.Conflict
 }

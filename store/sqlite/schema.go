@@ -16,7 +16,7 @@ const applicationID = 0x6d646d73
 
 // migrations[i] brings a file from version i to i+1. Only ever append.
 var migrations = []string{
-	// 1: names, rows, what replaced rows were, marks, points, counters.
+	// 1: names, rows, marks, points, counters.
 	//
 	// rows_by_time holds the value, so that computing a window touches nothing else.
 	// STRICT refuses what a foreign writer might put in by mistake.
@@ -35,15 +35,6 @@ CREATE TABLE rows (
   PRIMARY KEY (series, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX rows_by_time ON rows (series, time, id, value);
-
-CREATE TABLE replaced (
-  series INTEGER NOT NULL REFERENCES series (id),
-  id     TEXT    NOT NULL,
-  rev    INTEGER NOT NULL,
-  time   INTEGER NOT NULL,
-  value  REAL    NOT NULL,
-  PRIMARY KEY (series, id, rev)
-) STRICT, WITHOUT ROWID;
 
 CREATE TABLE dirty (
   series  INTEGER NOT NULL REFERENCES series (id),

@@ -12,14 +12,10 @@ type statements struct {
 
 	seriesID, seriesName, addSeries       *sql.Stmt
 	row, addRow, setRow, setRowRev        *sql.Stmt
-	wasReplaced, addReplaced, trim        *sql.Stmt
 	nextMark, mark, marks, clearMark      *sql.Stmt
 	values, shorter, putPoint, emptyPoint *sql.Stmt
 	lastRev, setLastRev                   *sql.Stmt
 }
-
-// keepReplaced bounds how many replaced contents of one row are remembered.
-const keepReplaced = 8
 
 func (s *statements) prepare(ctx context.Context, conn *sql.Conn) error {
 	s.all = nil
@@ -35,11 +31,6 @@ func (s *statements) prepare(ctx context.Context, conn *sql.Conn) error {
 		{&s.addRow, `INSERT INTO rows (series, id, time, value, rev) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`},
 		{&s.setRow, `UPDATE rows SET time = ?, value = ?, rev = ? WHERE series = ? AND id = ?`},
 		{&s.setRowRev, `UPDATE rows SET rev = ? WHERE series = ? AND id = ?`},
-
-		{&s.wasReplaced, `SELECT EXISTS (SELECT 1 FROM replaced WHERE series = ? AND id = ? AND rev >= ? AND time = ? AND value = ?)`},
-		{&s.addReplaced, `INSERT INTO replaced (series, id, rev, time, value) VALUES (?, ?, ?, ?, ?)`},
-		{&s.trim, fmt.Sprintf(`DELETE FROM replaced WHERE series = ?1 AND id = ?2 AND rev <= (
-			SELECT rev FROM replaced WHERE series = ?1 AND id = ?2 ORDER BY rev DESC LIMIT 1 OFFSET %d)`, keepReplaced)},
 
 		{&s.nextMark, `UPDATE counters SET value = value + 1 WHERE name = 'mark' RETURNING value`},
 		{&s.mark, `INSERT INTO dirty (series, start, since, version) VALUES (?1, ?2, ?3, ?3)
