@@ -1,0 +1,66 @@
+package pipeline
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestNothingLostNothingDoubled kills every process of the pipeline while records
+// come in, one after the other, then all of a kind, then all at once. What was
+// sent is stored and counted: all of it, once.
+func TestNothingLostNothingDoubled(t *testing.T) {
+	t.Parallel()
+	const connections, least = 4, 1250
+	m := start(t)
+	var l ledger
+	f := feed(m, &l, connections, least, 30*time.Millisecond)
+
+	for _, victims := range [][]string{
+		{"transform-a:0"}, {"transform-b:1"}, {"broker-a"}, {"rollup"}, {"transform-a:1"}, {"ingest"},
+		{"push"}, {"broker-b"}, {"transform-b:0"}, {"ingest"}, {"rollup"},
+		{"transform-a:0", "transform-a:1"}, {"transform-a:0", "transform-a:1", "transform-b:0", "transform-b:1"},
+		{"broker-a", "broker-b"}, {"ingest", "broker-b", "rollup"}, children,
+	} {
+		f.flows(t, 150)
+		before := make(map[string]child)
+		for _, c := range m.all() {
+			before[c.Name] = c
+		}
+		for _, name := range victims {
+			m.kill(before[name])
+		}
+		for _, name := range victims {
+			m.healed(before[name])
+		}
+	}
+	f.flows(t, 150)
+	f.stop(t)
+	m.ready()
+
+	sent, ok := l.counts()
+	if sent < connections*least || ok != sent {
+		t.Errorf("%d records sent, %d answered ok", sent, ok)
+	}
+	if f.resent == 0 || f.connects <= connections {
+		t.Errorf("%d lines resent over %d connections: the kills hit nothing", f.resent, f.connects)
+	}
+	shown := l.shownBy(t, m)
+	l.storedBy(t, m)
+	t.Logf("%d records over %d connections, %d lines sent again", sent, f.connects, f.resent)
+
+	// The same once more, as a program does that lost its notes.
+	for _, r := range l.sent {
+		if got := m.tell(r); got != okAnswer {
+			t.Fatalf("%+v again: %s", r, got)
+		}
+		break
+	}
+	again := feed(m, &l, connections, least, time.Microsecond)
+	again.stop(t)
+	if after := l.shownBy(t, m); !maps.EqualFunc(shown, after, slices.Equal) {
+		t.Error("sending again what is there changed a roll-up")
+	}
+	l.storedBy(t, m)
+}
