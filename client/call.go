@@ -235,7 +235,7 @@ func (x *exchange) wait(ctx context.Context) {
 	<-x.done
 }
 
-// waitNews blocks until there are partials to take or the exchange is over.
+// waitNews blocks until there may be partials to take or the exchange is over.
 func (x *exchange) waitNews(ctx context.Context) (over bool) {
 	select {
 	case <-x.done:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,6 +199,43 @@ func TestSlowSubscriberLosesTheOldest(t *testing.T) {
 		goOn <- struct{}{}
 		if topic := <-got; topic != "5" {
 			t.Errorf("the oldest event kept is %s, want 5", topic)
+		}
+		cancel()
+		close(goOn)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Octets are bounded, too: one large event takes the place of many small ones.
+func TestSlowSubscriberAndLargeEvents(t *testing.T) {
+	withEvents(t, func(t *testing.T, e *events) {
+		ctx, cancel := context.WithCancel(t.Context())
+		got, goOn := make(chan string), make(chan struct{})
+		done := make(chan error)
+		go func() {
+			done <- e.Subscribe(ctx, []string{""}, func(ev client.Event) {
+				got <- ev.Topic
+				<-goOn
+			})
+		}()
+		e.subscribe.Next()
+		s := e.subscribe.Sessions()[0]
+		frames(s, "first")
+		<-got
+		for i := range 9 {
+			frames(s, fmt.Sprint(i), strings.Repeat("x", 1<<20))
+			synctest.Wait()
+		}
+		frames(s, "large", strings.Repeat("x", 7<<20))
+		synctest.Wait()
+		if n := e.Counters().EventsLost; n != 9 { // one or two with the small ones, the rest at once
+			t.Errorf("%d events dropped, want 9", n)
+		}
+		goOn <- struct{}{}
+		if topic := <-got; topic != "large" {
+			t.Errorf("the oldest event kept is %s", topic)
 		}
 		cancel()
 		close(goOn)

@@ -267,10 +267,6 @@ func (x *exchange) reply() *Reply {
 // recycle gives back an exchange that is over and whose outcome was taken. What
 // is guarded also afterwards is left to the next begin.
 func (c *Client) recycle(x *exchange) {
-	select {
-	case <-x.news: // nil except of streams
-	default:
-	}
 	x.call, x.pending, x.stream = Call{}, nil, false
 	x.link, x.mayRun, x.refusals = nil, false, 0
 	x.answered, x.restarts = 0, false

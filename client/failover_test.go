@@ -298,7 +298,7 @@ func TestDenied(t *testing.T) {
 			}
 		}()
 		began := time.Now()
-		_, err = c.Call(t.Context(), "echo")
+		_, err = c.Do(t.Context(), client.Call{Service: "echo", Once: true})
 		if !errors.Is(err, mdp.Denied) || time.Since(began) > time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
@@ -346,7 +346,10 @@ func TestCloseDoesNotWaitForAStalledBroker(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, m *mesh) {
 		done := m.do(t.Context(), echoCall)
 		m.request(0)
+		synctest.Wait() // until WELCOME is here, so that a large request is sent
 		m.net.Partition(memsock.Anonymous, "brokera")
+		stuck := m.do(t.Context(), client.Call{Service: "echo", Body: [][]byte{make([]byte, 4<<20)}})
+		synctest.Wait()
 		began := time.Now()
 		if err := m.Close(); err != nil {
 			t.Error(err)
@@ -356,6 +359,9 @@ func TestCloseDoesNotWaitForAStalledBroker(t *testing.T) {
 		}
 		if o := <-done; !errors.Is(o.err, client.ErrClosed) {
 			t.Errorf("outstanding: %v", o.err)
+		}
+		if o := <-stuck; !errors.Is(o.err, client.ErrClosed) {
+			t.Errorf("unsent: %v", o.err)
 		}
 		m.net.Heal(memsock.Anonymous, "brokera")
 	})

@@ -320,10 +320,14 @@ func TestAnswerIsTooBigForTheBroker(t *testing.T) {
 }
 
 func TestDrainDoesNotWaitForAStalledBroker(t *testing.T) {
-	inBubble(t, echo, func(t *testing.T, s *stage) {
-		s.hello()
+	inBubble(t, func(context.Context, *worker.Request) ([][]byte, error) {
+		return [][]byte{make([]byte, 4<<20)}, nil
+	}, func(t *testing.T, s *stage) {
+		session := s.hello()
 		<-s.Ready()
-		s.net.Partition(memsock.Anonymous, "broker")
+		s.net.Fault(memsock.Anonymous, "broker", memsock.Fault{Stall: true})
+		session.Send(s.request())
+		synctest.Wait()
 		began := time.Now()
 		s.end(nil)
 		if d := time.Since(began); d > 3*time.Second {
@@ -331,4 +335,25 @@ func TestDrainDoesNotWaitForAStalledBroker(t *testing.T) {
 		}
 		s.net.Heal(memsock.Anonymous, "broker")
 	})
+}
+
+// A handler that looks at its context for the first time when that has ended.
+func TestContextIsLookedAtLate(t *testing.T) {
+	var release chan struct{} // made in the bubble
+	inBubble(t, func(ctx context.Context, _ *worker.Request) ([][]byte, error) {
+		<-release
+		if ctx.Err() == nil || !errors.Is(context.Cause(ctx), mdp.Cancelled) {
+			t.Errorf("context ended with %v because of %v", ctx.Err(), context.Cause(ctx))
+		}
+		return nil, nil
+	}, func(t *testing.T, s *stage) {
+		session := s.hello()
+		cmd := s.request()
+		session.Send(cmd)
+		synctest.Wait()
+		session.Send(cancel(cmd))
+		synctest.Wait()
+		close(release)
+		s.final(cmd, mdp.Cancelled)
+	}, func(*worker.Config) { release = make(chan struct{}) })
 }
