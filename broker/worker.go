@@ -70,6 +70,9 @@ func (w *worker) request(batch *zsock.Batch, r *request, now int64) error {
 		}
 		return err
 	}
+	if w.hello.Once {
+		r.flags |= mdp.FlagOnce // the worker's own wish: never a second run
+	}
 	if len(w.held) == 0 {
 		w.busySince = now
 	}
