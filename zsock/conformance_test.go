@@ -67,9 +67,7 @@ func testShapes(t *testing.T, tr transport, cfg Config) {
 			t.Errorf("%s, pipelined: came back as %d frames, %.60q", name, len(got.frames), got.frames)
 		}
 	}
-	if n, octets := c.Queued(); n != 0 || octets != 0 {
-		t.Errorf("%d messages and %d octets are still queued", n, octets)
-	}
+	waitFor(t, func() bool { m, o := c.Queued(); return m == 0 && o == 0 })
 }
 
 func TestOrder(t *testing.T) {
@@ -100,6 +98,37 @@ func TestOrder(t *testing.T) {
 				t.Fatalf("message %s in place of %d", got.frames[0], i)
 			}
 		}
+	})
+}
+
+// TestManySenders has goroutines send to one connection, each with a batch of its
+// own: nothing is lost, and what one sent stays in order.
+func TestManySenders(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		const senders, each = 8, 300
+		server := newRecorder()
+		l := listen(t, tr, Config{}, server)
+		c := dial(t, tr, l, Config{}, newRecorder())
+		for id := range senders {
+			go func() {
+				var b Batch
+				for i := range each {
+					_ = c.Send(&b, octets([]string{fmt.Sprint(id), fmt.Sprint(i), strings.Repeat("x", i*i%30_000)}), Body{})
+					if i%(id+1) == 0 || i == each-1 {
+						b.Flush()
+					}
+				}
+			}()
+		}
+		next := make(map[string]int)
+		for range senders * each {
+			got := receive(t, server.messages)
+			if i := next[got.frames[0]]; got.frames[1] != fmt.Sprint(i) || len(got.frames[2]) != i*i%30_000 {
+				t.Fatalf("sender %s: message %s of %d octets in place of %d", got.frames[0], got.frames[1], len(got.frames[2]), i)
+			}
+			next[got.frames[0]]++
+		}
+		waitFor(t, func() bool { m, o := c.Queued(); return m == 0 && o == 0 })
 	})
 }
 

@@ -115,16 +115,19 @@ func TestLastWordsArrive(t *testing.T) {
 func TestDyingPeer(t *testing.T) {
 	overAll(t, func(t *testing.T, tr transport) {
 		server := newRecorder()
+		server.hold = make(chan struct{}) // the reader comes late
 		l := listen(t, tr, Config{}, server)
 		p := open(t, tr, l, "DEALER", 0)
 		s := receive(t, server.opened)
 		p.write(frame(0, "the answer"))
 		_ = p.Close()
-		for receive := true; receive; {
+		waitFor(t, func() bool {
 			var b Batch
-			receive = s.Send(&b, octets([]string{"anybody there?"}), Body{}) == nil
+			err := s.Send(&b, octets([]string{"anybody there?"}), Body{})
 			b.Flush()
-		}
+			return err == ErrClosed
+		})
+		close(server.hold)
 		if err := receive(t, server.closed); !errors.Is(err, ErrPeerClosed) {
 			t.Errorf("closed for %v", err)
 		}
@@ -331,6 +334,23 @@ func TestTimeouts(t *testing.T) {
 			}
 			if got := receive(t, h.messages); got.frames[0] != "next" {
 				t.Errorf("then %q", got.frames)
+			}
+		})
+	})
+	t.Run("progress, each message has its own time", func(t *testing.T) {
+		bubble(t, func(t *testing.T, _ *memsock.Net, tr transport) {
+			h := newRecorder()
+			l := listen(t, tr, Config{}, h)
+			p := open(t, tr, l, "DEALER", 0)
+			_ = p.SetDeadline(time.Time{})
+			for _, f := range [][]byte{frame(0, "one"), frame(0, "two"), commandFrame("PING", "\x00\x00x"), frame(0, "three")} {
+				p.write(f[:3])
+				time.Sleep(25 * time.Second)
+				p.write(f[3:])
+				time.Sleep(10 * time.Second)
+			}
+			if len(h.messages) != 3 || len(h.closed) != 0 {
+				t.Errorf("%d messages, closed %d times", len(h.messages), len(h.closed))
 			}
 		})
 	})

@@ -54,6 +54,7 @@ type recorder struct {
 	messages chan message
 	closed   chan error
 	then     func(b *Batch, c *Conn, m *Msg) // runs in Message, if set
+	hold     chan struct{}                   // Opened waits for it to be closed, if set
 }
 
 func newRecorder() *recorder {
@@ -67,7 +68,12 @@ func echoing() *recorder {
 	return r
 }
 
-func (r *recorder) Opened(c *Conn) { r.opened <- c }
+func (r *recorder) Opened(c *Conn) {
+	r.opened <- c
+	if r.hold != nil {
+		<-r.hold
+	}
+}
 
 func (r *recorder) Message(b *Batch, c *Conn, m *Msg) {
 	if r.then != nil {

@@ -1,0 +1,40 @@
+package zsock
+
+import (
+	"net"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestLinkOptions reads back what every TCP link must have, at both ends.
+func TestLinkOptions(t *testing.T) {
+	t.Parallel()
+	tr := transports()[0]
+	h := newRecorder()
+	l := listen(t, tr, Config{}, h)
+	dialled := dial(t, tr, l, Config{}, newRecorder())
+	for name, c := range map[string]*Conn{"dialled": dialled, "accepted": receive(t, h.opened)} {
+		raw, err := c.nc.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range []struct {
+			name                string
+			level, option, want int
+		}{
+			{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+			{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+			{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 5},
+			{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 1},
+			{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
+			{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 4000},
+		} {
+			_ = raw.Control(func(fd uintptr) {
+				if got, err := unix.GetsockoptInt(int(fd), o.level, o.option); got != o.want || err != nil {
+					t.Errorf("%s: %s is %d, %v, want %d", name, o.name, got, err, o.want)
+				}
+			})
+		}
+	}
+}
