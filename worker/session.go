@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
 )
@@ -88,15 +90,21 @@ func newSession(w *Worker, endpoint string, base context.Context) *session {
 // if now all sessions are refused.
 func (s *session) run(ctx context.Context, stop context.CancelCauseFunc) error {
 	var backoff zsock.Backoff
+	failures := 0 // in a row
 	for ctx.Err() == nil && s.awaitRoom(ctx) {
 		l, err := s.connect(ctx)
 		if l != nil && s.outcome(l) {
 			backoff.Reset()
+			failures = 0
 		}
 		if ctx.Err() != nil {
 			break
 		}
-		s.w.log.Warn("session with broker ended", "endpoint", s.endpoint, "service", s.w.cfg.Service, "error", err)
+		level := hclog.Warn
+		if failures++; failures > 1 {
+			level = hclog.Debug // said already
+		}
+		s.w.log.Log(level, "no session with broker", "endpoint", s.endpoint, "service", s.w.cfg.Service, "error", err)
 		if l != nil && s.setRefused(l.refusal()) {
 			stop(&refusal{s.endpoint, l.refusal()})
 		}
