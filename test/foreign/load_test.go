@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Ten MiB in a request and in its answer, for both versions of both sides.
@@ -46,9 +47,11 @@ func TestSilentConnectionsDelayNobody(t *testing.T) {
 	var open atomic.Int32
 	var silent sync.WaitGroup
 	full := make(chan struct{})
+	again := time.NewTicker(5 * time.Millisecond) // this is about silence, not a flood
+	defer again.Stop()
 	for i := range 500 {
 		silent.Go(func() {
-			for ctx.Err() == nil { // whoever is thrown out comes back
+			for mine := true; mine; mine = turn(ctx, again.C) { // whoever is thrown out comes back
 				sit(ctx, b.address(), greeting()[:i%60], func() {
 					if open.Add(1) == 500 {
 						close(full)
@@ -64,6 +67,16 @@ func TestSilentConnectionsDelayNobody(t *testing.T) {
 	stop()
 	silent.Wait()
 	b.alive(t)
+}
+
+// turn waits for one, or reports that ctx has ended.
+func turn(ctx context.Context, turns <-chan time.Time) bool {
+	select {
+	case <-turns:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // sit opens a connection, says the words and waits until it is closed or ctx ends.
