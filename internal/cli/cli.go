@@ -236,6 +236,7 @@ func chooseCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return Exitf(Usage, "name a command: %s", choice)
 	}
+	cmd.SuggestionsMinimumDistance = 2 // cobra's own default, which it sets on another path only
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		choice = "did you mean " + strings.Join(near, " or ") + "?"
 	} else {

@@ -51,6 +51,7 @@ func TestExitCodes(t *testing.T) {
 		{"required flag", "need", nil, Usage, "tool: required flag(s) \"name\" not set (see tool need --help)\n"},
 		{"no command", "", nil, Usage, "tool: name a command: call, need, plain (see tool --help)\n"},
 		{"near miss", "cal", nil, Usage, "tool: unknown command \"cal\"; did you mean call? (see tool --help)\n"},
+		{"misspelt", "cqll", nil, Usage, "tool: unknown command \"cqll\"; did you mean call? (see tool --help)\n"},
 		{"unknown command", "zzzz", nil, Usage, "tool: unknown command \"zzzz\"; there are call, need, plain (see tool --help)\n"},
 		{"plain error", "plain", errors.New("lost a screw"), Internal, "tool: lost a screw\n"},
 		{"coded", "plain", Exitf(Unavailable, "no broker at %s", "x"), Unavailable, "tool: no broker at x\n"},

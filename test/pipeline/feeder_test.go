@@ -20,7 +20,7 @@ import (
 type feeder struct {
 	m      *mesh
 	ledger *ledger
-	pace   time.Duration // between two records or bursts of a connection
+	pace   time.Duration // for ten records of a connection
 	least  int           // records of each connection, even if stopped before
 
 	stopped chan struct{}
@@ -119,7 +119,7 @@ func (f *feeder) sendTo(ctx context.Context, c *lineclient.Client, connection in
 // oneByOne is what a program in any language does: send a line, read the answer,
 // and after any trouble do the same again.
 func (f *feeder) oneByOne(connection int) error {
-	ticker := time.NewTicker(f.pace)
+	ticker := time.NewTicker(max(f.pace/burst, 1))
 	defer ticker.Stop()
 	var conn net.Conn
 	var answers *bufio.Reader
