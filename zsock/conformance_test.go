@@ -113,7 +113,10 @@ func TestManySenders(t *testing.T) {
 			go func() {
 				var b Batch
 				for i := range each {
-					_ = c.Send(&b, octets([]string{fmt.Sprint(id), fmt.Sprint(i), strings.Repeat("x", i*i%30_000)}), Body{})
+					frames := octets([]string{fmt.Sprint(id), fmt.Sprint(i), strings.Repeat("x", i*i%30_000)})
+					for c.Send(&b, frames, Body{}) == ErrHighWater {
+						b.Flush() // the queue is full for now
+					}
 					if i%(id+1) == 0 || i == each-1 {
 						b.Flush()
 					}
