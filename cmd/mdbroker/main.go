@@ -6,9 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
-	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +22,9 @@ import (
 	"github.com/mdmesh/mdmesh/internal/logging"
 	"github.com/mdmesh/mdmesh/internal/notify"
 )
+
+// lastAnswers bounds the end of the HTTP listener.
+const lastAnswers = time.Second
 
 func main() { cli.Main(command()) }
 
@@ -46,12 +50,18 @@ func command() *cobra.Command {
 		Long: `mdbroker is a Majordomo broker: clients and workers of any language connect to
 --listen, publishers to --publish, subscribers to --subscribe. It speaks MDP/0.1,
 MDP/0.2 and the native protocol on one port, and shares its work with the brokers
-named by --peer.`,
+named by --peer. SIGTERM drains it: running requests are answered first.
+
+Every flag may stand in the environment (MD_LISTEN) or in the --config file
+(listen = ["tcp://127.0.0.1:5555"]), too; the command line wins, then the
+environment. A line "listening role=... endpoint=..." on standard error names each
+bound endpoint. Exit codes: 0 ok; 64 wrong usage; 69 an address is in use; 70
+internal; 78 wrong configuration.`,
 		Example: `  mdbroker
-  mdbroker --listen tcp://127.0.0.1:5565 --publish "" --subscribe "" --http "" --peer tcp://127.0.0.1:5555
+  mdbroker --name b --listen tcp://127.0.0.1:5565 --publish "" --subscribe "" --http "" --peer tcp://127.0.0.1:5555
   mdbroker --config /etc/mdmesh/broker.toml --check-config`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return config.Apply(cmd, "") },
-		RunE:              func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), cmd.ErrOrStderr()) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.cfg.Name, "name", "", "how others know this broker (default HOST:PORT of the first listener)")
@@ -63,6 +73,7 @@ named by --peer.`,
 	f.StringVar(&o.cfg.Advertise, "advertise", "", "`endpoint` that clients and peers are told instead of the bound one")
 	f.DurationVar(&o.cfg.Heartbeat, "heartbeat", time.Second, "interval of native heartbeats; three missed end a session")
 	f.Var(&o.maxMessage, "max-message", "largest message, such as 64MiB")
+	f.DurationVar(&o.cfg.DrainTimeout, "drain-timeout", 10*time.Second, "how long running requests may take on shutdown")
 	f.BoolVar(&o.checkConfig, "check-config", false, "check flags, environment and file, then exit")
 	f.BoolVar(&o.insecure, "insecure", false, "allow endpoints other than loopback without encryption")
 	config.Flag(cmd)
@@ -70,15 +81,18 @@ named by --peer.`,
 	return cmd
 }
 
-func (o *options) run(ctx context.Context) error {
+func (o *options) run(ctx context.Context, talk io.Writer) error {
 	o.cfg.Listen, o.cfg.Publish, o.cfg.Subscribe, o.cfg.Peers = o.listen.List, o.publish.List, o.subscribe.List, o.peers.List
 	o.cfg.MaxMessage = int64(o.maxMessage)
+	if o.cfg.DrainTimeout <= 0 {
+		return cli.Exitf(cli.Config, "--drain-timeout %v: give more than 0, such as 10s", o.cfg.DrainTimeout)
+	}
 	o.cfg.Logger = logging.New("mdbroker")
 	if err := o.check(); err != nil {
 		return cli.Exit(cli.Config, err)
 	}
 	if o.checkConfig {
-		fmt.Fprintln(os.Stderr, "configuration ok")
+		fmt.Fprintln(talk, "configuration ok")
 		return nil
 	}
 	b, err := broker.New(o.cfg)
@@ -87,14 +101,14 @@ func (o *options) run(ctx context.Context) error {
 	}
 	bound, err := b.Listen()
 	if err != nil {
-		return explainListen(err)
+		return o.explainListen(err)
 	}
 	for _, l := range bound {
 		cli.Listening(l.Role, l.Endpoint)
 	}
 	stopHTTP, err := o.serveHTTP(b)
 	if err != nil {
-		return explainListen(err)
+		return o.explainListen(err)
 	}
 	defer stopHTTP()
 	context.AfterFunc(ctx, func() { notify.Stopping() })
@@ -104,42 +118,85 @@ func (o *options) run(ctx context.Context) error {
 	return b.Run(ctx)
 }
 
+// listener is a flag that names what is bound, and what the broker calls that.
+type listener struct {
+	flag, role string
+	endpoints  []string
+}
+
+func (o *options) listeners() []listener {
+	return []listener{{"listen", "requests", o.cfg.Listen}, {"publish", "publish", o.cfg.Publish}, {"subscribe", "subscribe", o.cfg.Subscribe}}
+}
+
 // check refuses what would be unsafe or cannot work.
 func (o *options) check() error {
 	if err := o.cfg.Validate(); err != nil {
 		return err
 	}
-	if o.insecure {
-		return nil
-	}
-	for flag, list := range map[string][]string{"listen": o.cfg.Listen, "publish": o.cfg.Publish, "subscribe": o.cfg.Subscribe} {
-		for _, e := range list {
-			if !loopback(strings.TrimPrefix(e, "tcp://")) {
-				return fmt.Errorf("--%s %s is open to the network without encryption: bind a loopback address, or add --insecure", flag, e)
+	for _, l := range o.listeners() {
+		for _, e := range l.endpoints {
+			if err := o.checkListener(l.flag, e, strings.TrimPrefix(e, "tcp://")); err != nil {
+				return err
 			}
 		}
 	}
-	if o.http != "" && !loopback(o.http) {
-		return fmt.Errorf("--http %s is open to the network: bind a loopback address, or add --insecure", o.http)
+	for _, e := range append(o.cfg.Peers, advertised(o.cfg.Advertise)...) {
+		if _, port, err := splitAddress(e); err != nil || port == 0 {
+			return fmt.Errorf("endpoint %q: want tcp://HOST:PORT, with the port others reach it by", e)
+		}
 	}
-	return nil
+	if o.http == "" {
+		return nil
+	}
+	return o.checkListener("http", o.http, o.http)
 }
 
-func loopback(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
+func advertised(endpoint string) []string {
+	if endpoint == "" {
+		return nil
+	}
+	return []string{endpoint}
+}
+
+// checkListener refuses what cannot be bound, and what strangers could reach.
+func (o *options) checkListener(flag, value, address string) error {
+	host, _, err := splitAddress(address)
 	if err != nil {
-		return true // not ours to judge: binding will say what is wrong
+		return fmt.Errorf("--%s %s: %w", flag, value, err)
 	}
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	if o.insecure || host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("--%s %s is open to the network without encryption: bind a loopback address such as 127.0.0.1, or add --insecure", flag, value)
+}
+
+func splitAddress(endpoint string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(strings.TrimPrefix(endpoint, "tcp://"))
+	if err != nil {
+		return "", 0, errors.New("want HOST:PORT")
+	}
+	port, err = strconv.Atoi(text)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("port %q: give 0 to 65535", text)
+	}
+	return host, port, nil
 }
 
 // explainListen names the flag to change where an address is taken.
-func explainListen(err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return cli.Exitf(cli.Unavailable, "%w; choose another with --listen, --publish, --subscribe or --http (port 0 picks a free one)", err)
+func (o *options) explainListen(err error) error {
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return cli.Exit(cli.Unavailable, err)
 	}
-	return cli.Exit(cli.Unavailable, err)
+	flag, at := "http", o.http
+	for _, l := range o.listeners() {
+		for _, e := range l.endpoints {
+			if strings.Contains(err.Error(), " for "+l.role+" on "+e+":") {
+				flag, at = l.flag, e
+			}
+		}
+	}
+	return cli.Exitf(cli.Unavailable, "%s: address in use: is another mdbroker running? Choose another address with --%s (port 0 picks a free one)", at, flag)
 }
 
 // serveHTTP starts the HTTP listener and returns what ends it.
@@ -163,5 +220,13 @@ func (o *options) serveHTTP(b *broker.Broker) (stop func(), err error) {
 		}
 	}()
 	cli.Listening("http", "http://"+l.Addr().String())
-	return func() { server.Close(); <-done }, nil
+	return func() {
+		// The broker has drained: what is left is to write the last answers.
+		ctx, cancel := context.WithTimeout(context.Background(), lastAnswers)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			server.Close()
+		}
+		<-done
+	}, nil
 }

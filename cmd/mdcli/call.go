@@ -5,13 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mdmesh/mdmesh/client"
 	"github.com/mdmesh/mdmesh/internal/cli"
-	"github.com/mdmesh/mdmesh/mdp"
 )
 
 func (o *options) call() *cobra.Command {
@@ -20,23 +18,30 @@ func (o *options) call() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "call SERVICE [BODY|-]",
 		Short: "Send one request and print the answer",
-		Long: `call sends BODY (or standard input for -) to SERVICE and prints the answer as it
-is. Exit codes: 0 answered; 1 the service answered an error; 69 no broker, or no
-worker with --no-wait; 75 no answer in time, or busy.`,
+		Long: `call sends BODY (or standard input for -, or nothing) to SERVICE and prints the
+answer as it is; a terminal gets a newline behind it. With -o json the answer is one
+object with "service", "id", "attempt", "body" and, if there were any, "partials";
+frames are base64.
+
+Exit codes: 0 answered; 1 the service answered an error; 69 no broker, or no worker
+with --no-wait; 75 no answer in time, or busy.`,
 		Example: `  mdcli call echo hello
   mdcli call resize - <in.png >out.png
-  mdcli call --timeout 1m --once charge '{"order": 7}'`,
-		Args: cobra.RangeArgs(1, 2),
+  mdcli call --timeout 1m --once charge '{"order": 7}'
+  mdcli -o json call echo hello`,
+		Args: arguments(1, 2, "name the service, then the body: mdcli call SERVICE [BODY|-]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			call.Service = args[0]
-			body, err := readBody(args[1:])
-			if err != nil {
+			if err := serviceName(args[0]); err != nil {
 				return err
 			}
-			call.Body = body
 			if call.Detached && stream {
 				return cli.Exitf(cli.Usage, "--detach and --stream exclude each other")
 			}
+			body, err := o.readBody(args[1:])
+			if err != nil {
+				return err
+			}
+			call.Service, call.Body = args[0], body
 			return o.runCall(cmd.Context(), call, stream)
 		},
 	}
@@ -49,14 +54,14 @@ worker with --no-wait; 75 no answer in time, or busy.`,
 }
 
 // readBody is the one body frame: the argument, standard input for "-", or none.
-func readBody(args []string) ([][]byte, error) {
+func (o *options) readBody(args []string) ([][]byte, error) {
 	switch {
 	case len(args) == 0:
 		return nil, nil
 	case args[0] != "-":
 		return [][]byte{[]byte(args[0])}, nil
 	}
-	body, err := io.ReadAll(os.Stdin)
+	body, err := io.ReadAll(o.in)
 	if err != nil {
 		return nil, fmt.Errorf("read standard input: %w", err)
 	}
@@ -83,32 +88,42 @@ func (o *options) runCall(ctx context.Context, call client.Call, stream bool) er
 	}
 	reply, err := c.Do(ctx, call)
 	if err != nil {
-		return explain(describe(err))
+		return o.lateness(ctx, c, call.Service, err)
 	}
-	if o.output == "table" {
-		for _, p := range reply.Partials {
-			if err := writeFrames(p); err != nil {
-				return err
-			}
+	if o.output != table {
+		return o.encode(answer{call.Service, reply.ID.String(), reply.Attempt, reply.Partials, orEmpty(reply.Body)})
+	}
+	for _, p := range append(reply.Partials, reply.Body) {
+		if err := o.writeFrames(p); err != nil {
+			return err
 		}
-		return writeFrames(reply.Body)
 	}
-	return json.NewEncoder(os.Stdout).Encode(answer{call.Service, reply.ID.String(), reply.Attempt, reply.Partials, orEmpty(reply.Body)})
+	return nil
 }
 
+// printStream prints each part as it comes; with -o json and jsonl one object each,
+// the last one being the final.
 func (o *options) printStream(ctx context.Context, c *client.Client, call client.Call) error {
 	for frames, err := range c.Stream(ctx, call) {
-		if err != nil {
-			return explain(describe(err))
-		}
-		if o.output == "table" {
-			err = writeFrames(frames)
-		} else {
-			err = json.NewEncoder(os.Stdout).Encode(answer{Service: call.Service, Body: orEmpty(frames)})
+		switch {
+		case err != nil:
+			return o.lateness(ctx, c, call.Service, err)
+		case o.output == table:
+			err = o.writeFrames(frames)
+		default:
+			err = o.encode(answer{Service: call.Service, Body: orEmpty(frames)})
 		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// encode prints one JSON value on one line.
+func (o *options) encode(v any) error {
+	if err := json.NewEncoder(o.out).Encode(v); err != nil {
+		return fmt.Errorf("write: %w", err)
 	}
 	return nil
 }
@@ -118,12 +133,4 @@ func orEmpty(frames [][]byte) [][]byte {
 		return [][]byte{}
 	}
 	return frames
-}
-
-// describe adds what the error says about the request having run.
-func describe(err error) error {
-	if e, ok := errorOf(err); ok && e.MayHaveRun && e.Status != mdp.AppError {
-		return fmt.Errorf("%w (it may have run)", err)
-	}
-	return err
 }

@@ -3,10 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -16,12 +13,15 @@ import (
 
 func (o *options) pub() *cobra.Command {
 	return &cobra.Command{
-		Use:     "pub TOPIC [BODY|-]",
-		Short:   "Publish one event",
-		Example: "  mdcli pub news/today 'all is well'",
-		Args:    cobra.RangeArgs(1, 2),
+		Use:   "pub TOPIC [BODY|-]",
+		Short: "Publish one event",
+		Long: `pub publishes BODY (or standard input for -, or nothing) under TOPIC: to whoever
+subscribed to a beginning of TOPIC, which may be nobody.`,
+		Example: `  mdcli pub news/today 'all is well'
+  date | mdcli pub clock -`,
+		Args: arguments(1, 2, "name the topic, then the body: mdcli pub TOPIC [BODY|-]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body, err := readBody(args[1:])
+			body, err := o.readBody(args[1:])
 			if err != nil {
 				return err
 			}
@@ -30,9 +30,7 @@ func (o *options) pub() *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
-			defer cancel()
-			return explain(c.Publish(ctx, args[0], body...))
+			return o.explain("pub "+args[0], c.Publish(cmd.Context(), args[0], body...))
 		},
 	}
 }
@@ -48,10 +46,12 @@ func (o *options) sub() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sub TOPIC...",
 		Short: "Print events as they come, until Ctrl-C",
-		Long:  `sub prints one line per event: topic, then body. A TOPIC is a prefix; "" is every event.`,
+		Long: `sub prints one line per event: topic, then body; with -o json or jsonl one object
+with "topic" and "body", frames in base64. A TOPIC is a prefix; "" is every event.
+It survives restarts of the broker; what is published meanwhile is missed.`,
 		Example: `  mdcli sub rollup/
   mdcli -o jsonl sub --count 10 ""`,
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(1, -1, `name at least one topic; "" is every event: mdcli sub TOPIC...`),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if count < 0 {
 				return cli.Exitf(cli.Usage, "--count %d: give 0 (no end) or more", count)
@@ -59,7 +59,7 @@ func (o *options) sub() *cobra.Command {
 			return o.runSub(cmd.Context(), args, count)
 		},
 	}
-	cmd.Flags().IntVar(&count, "count", 0, "end after this many events")
+	cmd.Flags().IntVar(&count, "count", 0, "end after this `number` of events; 0: never")
 	return cmd
 }
 
@@ -69,14 +69,14 @@ func (o *options) runSub(ctx context.Context, topics []string, count int) error 
 		return err
 	}
 	defer c.Close()
-	ctx, enough := context.WithCancel(ctx)
+	if err := o.wantEvents(ctx, c); err != nil {
+		return err
+	}
+	events, enough := context.WithCancel(ctx)
 	defer enough()
-	var mu sync.Mutex
-	var printed int
+	printed := 0
 	var failed error
-	err = c.Subscribe(ctx, topics, func(e client.Event) {
-		mu.Lock()
-		defer mu.Unlock()
+	err = c.Subscribe(events, topics, func(e client.Event) { // one at a time
 		if failed != nil || count > 0 && printed == count {
 			return
 		}
@@ -85,26 +85,43 @@ func (o *options) runSub(ctx context.Context, topics []string, count int) error 
 			enough()
 		}
 	})
-	mu.Lock()
-	defer mu.Unlock()
 	if failed != nil {
 		return failed
 	}
-	if errors.Is(err, context.Canceled) {
-		return nil // Ctrl-C, or enough: both are how this command ends
+	return o.explain("sub", err) // nil after Ctrl-C or enough: both are how this ends
+}
+
+// wantEvents tells at once what Subscribe would wait for in silence: a broker, and
+// one that has events.
+func (o *options) wantEvents(ctx context.Context, c *client.Client) error {
+	reply, err := c.Call(ctx, "mmi.brokers")
+	if err != nil {
+		return o.explain("sub", err)
 	}
-	return explain(err)
+	var brokers []struct {
+		Self      bool     `json:"self"`
+		Subscribe []string `json:"subscribe"`
+	}
+	if len(reply) != 1 || json.Unmarshal(reply[0], &brokers) != nil {
+		return notListing("mmi.brokers")
+	}
+	for _, b := range brokers {
+		if b.Self && len(b.Subscribe) == 0 {
+			return cli.Exitf(cli.Unavailable, "sub: the broker has no endpoint for subscribers: start it with --subscribe tcp://HOST:PORT")
+		}
+	}
+	return nil
 }
 
 func (o *options) printEvent(e client.Event) error {
-	if o.output != "table" {
-		return json.NewEncoder(os.Stdout).Encode(event{e.Topic, orEmpty(e.Body)})
+	if o.output != table {
+		return o.encode(event{e.Topic, orEmpty(e.Body)})
 	}
 	line := append([]byte(e.Topic), ' ')
 	for _, f := range e.Body {
 		line = append(line, f...)
 	}
-	if _, err := os.Stdout.Write(append(line, '\n')); err != nil {
+	if _, err := o.out.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("write the event: %w", err)
 	}
 	return nil

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mdmesh/mdmesh/internal/cli"
-	"github.com/mdmesh/mdmesh/mdp"
 )
 
 // listing is one question to the broker and the columns people see of the answer.
@@ -43,6 +42,7 @@ func (o *options) listings() []*cobra.Command {
 	for _, l := range allListings {
 		out = append(out, &cobra.Command{
 			Use: l.name, Short: l.short,
+			Long:    l.short + ".\n\nThe table shows the main columns, -o json and jsonl all keys of " + l.question + ".",
 			Example: "  mdcli " + l.name + "\n  mdcli -o json " + l.name,
 			RunE:    func(cmd *cobra.Command, _ []string) error { return o.list(cmd.Context(), l) },
 		})
@@ -58,30 +58,44 @@ func (o *options) list(ctx context.Context, l listing) error {
 	defer c.Close()
 	reply, err := c.Call(ctx, l.question)
 	if err != nil {
-		return explain(err)
+		return o.explain(l.name, err)
 	}
-	var rows []map[string]any
-	if len(reply) != 1 || json.Unmarshal(reply[0], &rows) != nil {
-		return cli.Exitf(cli.Protocol, "the broker's answer to %s is no listing: is it a newer or older mdbroker?", l.question)
+	rows, err := decode(reply)
+	if err != nil {
+		return notListing(l.question)
 	}
 	return o.print(rows, l.columns)
 }
 
+// decode reads a listing; numbers stay as they were written.
+func decode(reply [][]byte) (rows []map[string]any, err error) {
+	if len(reply) != 1 {
+		return nil, errors.New("not one frame")
+	}
+	d := json.NewDecoder(bytes.NewReader(reply[0]))
+	d.UseNumber()
+	err = d.Decode(&rows)
+	return rows, err
+}
+
+func notListing(question string) error {
+	return cli.Exitf(cli.Protocol, "the broker's answer to %s is no listing: is it a newer or older mdbroker?", question)
+}
+
 // print writes rows as the chosen form: a table for people, else all keys.
 func (o *options) print(rows []map[string]any, columns []column) error {
-	enc := json.NewEncoder(os.Stdout)
 	switch o.output {
-	case "json":
-		return enc.Encode(rows)
-	case "jsonl":
+	case whole:
+		return o.encode(rows)
+	case lines:
 		for _, row := range rows {
-			if err := enc.Encode(row); err != nil {
-				return fmt.Errorf("write: %w", err)
+			if err := o.encode(row); err != nil {
+				return err
 			}
 		}
 		return nil
 	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	w := tabwriter.NewWriter(o.out, 0, 4, 2, ' ', 0)
 	for i, c := range columns {
 		fmt.Fprint(w, c.heading, tab(i, len(columns)))
 	}
@@ -90,7 +104,10 @@ func (o *options) print(rows []map[string]any, columns []column) error {
 			fmt.Fprint(w, cell(row[c.key]), tab(i, len(columns)))
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
 }
 
 func tab(i, n int) string {
@@ -105,8 +122,8 @@ func cell(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return "-"
-	case float64:
-		return strconv.FormatFloat(v, 'f', -1, 64)
+	case json.Number:
+		return v.String()
 	case []any:
 		parts := make([]string, len(v))
 		for i, e := range v {
@@ -123,9 +140,4 @@ func cell(v any) string {
 		return v
 	}
 	return fmt.Sprint(v)
-}
-
-func errorOf(err error) (*mdp.Error, bool) {
-	var e *mdp.Error
-	return e, errors.As(err, &e)
 }

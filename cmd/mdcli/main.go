@@ -1,11 +1,15 @@
 // Command mdcli asks a mesh things from the command line: calls, listings, events,
 // a load test, a file replayed as a feed.
+//
+// Standard output is data, standard error is talk; errors.go says which error ends
+// with which exit code. Start at command.
 package main
 
 import (
-	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,16 +18,25 @@ import (
 	"github.com/mdmesh/mdmesh/internal/cli"
 	"github.com/mdmesh/mdmesh/internal/config"
 	"github.com/mdmesh/mdmesh/internal/logging"
-	"github.com/mdmesh/mdmesh/mdp"
 )
 
 func main() { cli.Main(command()) }
 
-// options are the flags every command shares.
+// The forms of -o.
+const (
+	table = "table" // for people
+	whole = "json"  // one JSON value
+	lines = "jsonl" // one JSON value a line
+)
+
+// options are the flags every command shares, and where its data goes.
 type options struct {
 	brokers config.Endpoints
 	output  string
 	timeout time.Duration
+
+	in        io.Reader
+	out, talk io.Writer
 }
 
 func command() *cobra.Command {
@@ -31,6 +44,12 @@ func command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mdcli",
 		Short: "Call services and look at a mesh",
+		Long: `mdcli calls services and looks at a mesh through any of its brokers (--broker, or
+MD_BROKER in the environment). What is asked for goes to standard output, all else
+to standard error.
+
+Exit codes: 0 ok; 1 the service answered an error; 64 wrong usage; 69 no broker or
+no worker; 70 internal; 75 timed out or busy; 76 protocol; 77 denied; 78 config.`,
 		Example: `  mdcli call echo hello
   mdcli services
   mdcli sub rollup/
@@ -39,38 +58,48 @@ func command() *cobra.Command {
 			if err := config.Apply(cmd, ""); err != nil {
 				return err
 			}
+			o.in, o.out, o.talk = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return o.check()
 		},
 	}
 	f := cmd.PersistentFlags()
 	f.Var(&o.brokers, "broker", "broker `endpoint`; a comma list, or repeat")
-	f.StringVarP(&o.output, "output", "o", "table", "`form` of what is printed: table, json or jsonl")
+	f.StringVarP(&o.output, "output", "o", table, "`form` of what is printed: table, json or jsonl")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "how long to wait, all tries together")
 	config.Flag(cmd)
 	logging.Flags(cmd)
 	// A person at a terminal wants the answer, not the talk about how it came.
-	cmd.PersistentFlags().Lookup("log-level").DefValue = "warn"
-	cmd.PersistentFlags().Set("log-level", "warn")
-	cmd.PersistentFlags().Lookup("log-level").Changed = false
+	level := f.Lookup("log-level")
+	level.DefValue = "warn"
+	level.Value.Set(level.DefValue) // a level that exists
 	cmd.AddCommand(o.call(), o.pub(), o.sub(), o.bench(), o.feed())
 	cmd.AddCommand(o.listings()...)
 	return cmd
 }
 
+// check refuses what no command could work with.
 func (o *options) check() error {
 	switch o.output {
-	case "table", "json", "jsonl":
+	case table, whole, lines:
 	default:
 		return cli.Exitf(cli.Usage, "--output %q: choose table, json or jsonl", o.output)
 	}
 	if o.timeout <= 0 {
-		return cli.Exitf(cli.Usage, "--timeout %v: give more than 0", o.timeout)
+		return cli.Exitf(cli.Usage, "--timeout %v: give more than 0, such as 500ms or 1m", o.timeout)
 	}
 	return nil
 }
 
 // connect returns a client; it dials at the first call.
 func (o *options) connect() (*client.Client, error) {
+	if len(o.brokers.List) == 0 {
+		return nil, cli.Exitf(cli.Usage, "no broker is named: give --broker tcp://HOST:PORT, or set MD_BROKER")
+	}
+	for _, e := range o.brokers.List {
+		if !strings.HasPrefix(e, "tcp://") {
+			return nil, cli.Exitf(cli.Usage, "--broker %s: want tcp://HOST:PORT", e)
+		}
+	}
 	c, err := client.New(client.Config{Brokers: o.brokers.List, Timeout: o.timeout, Logger: logging.New("mdcli")})
 	if err != nil {
 		return nil, cli.Exit(cli.Usage, err)
@@ -78,49 +107,48 @@ func (o *options) connect() (*client.Client, error) {
 	return c, nil
 }
 
-// explain gives an error of a call its exit code.
-func explain(err error) error {
-	if err == nil {
+// arguments is a rule for positional arguments that says what is wanted.
+func arguments(least, most int, want string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return cli.Exitf(cli.Usage, "%s: %s", cmd.Name(), want)
+		case most >= 0 && len(args) > most:
+			return cli.Exitf(cli.Usage, "%s: unexpected argument %q: %s, in quotes if it has blanks", cmd.Name(), args[most], want)
+		}
 		return nil
 	}
-	if errors.Is(err, client.ErrNoBroker) {
-		return cli.Exit(cli.Unavailable, err)
-	}
-	var e *mdp.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	switch e.Status {
-	case mdp.NoWorker:
-		return cli.Exit(cli.Unavailable, err)
-	case mdp.Expired, mdp.Busy, mdp.NotTaken, mdp.BrokerLost, mdp.PeerLost, mdp.WorkerLost, mdp.Cancelled:
-		return cli.Exit(cli.TempFail, err)
-	case mdp.BadRequest, mdp.TooBig:
-		return cli.Exit(cli.Protocol, err)
-	case mdp.Denied:
-		return cli.Exit(cli.Denied, err)
-	case mdp.Internal:
-		return cli.Exit(cli.Internal, err)
-	}
-	return cli.Exit(cli.Failed, err)
 }
 
-// terminal tells whether standard output is one: data goes out as it is, and only
-// a person gets a newline added.
-func terminal() bool {
-	st, err := os.Stdout.Stat()
-	return err == nil && st.Mode()&os.ModeCharDevice != 0
+// serviceName checks a name before anybody is asked.
+func serviceName(name string) error {
+	const longest = 255 // MDP: the length is one octet
+	if name == "" || len(name) > longest {
+		return cli.Exitf(cli.Usage, "service name of %d octets: give 1 to %d", len(name), longest)
+	}
+	return nil
 }
 
-// octets shows frames on a terminal or in a pipe as they are.
-func writeFrames(frames [][]byte) error {
+// terminal tells whether w is one: data goes out as it is, and only a person gets a
+// newline added.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
+}
+
+// writeFrames prints body frames as they are, one behind the other.
+func (o *options) writeFrames(frames [][]byte) error {
 	for _, f := range frames {
-		if _, err := os.Stdout.Write(f); err != nil {
+		if _, err := o.out.Write(f); err != nil {
 			return fmt.Errorf("write the answer: %w", err)
 		}
 	}
-	if terminal() {
-		fmt.Println()
+	if terminal(o.out) {
+		fmt.Fprintln(o.out)
 	}
 	return nil
 }

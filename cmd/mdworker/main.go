@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,10 +14,14 @@ import (
 	"github.com/mdmesh/mdmesh/internal/config"
 	"github.com/mdmesh/mdmesh/internal/logging"
 	"github.com/mdmesh/mdmesh/internal/notify"
+	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/services/echo"
 	"github.com/mdmesh/mdmesh/services/exec"
 	"github.com/mdmesh/mdmesh/worker"
 )
+
+// maxInstances bounds the sessions of one process with one broker.
+const maxInstances = 1_000
 
 func main() { cli.Main(command()) }
 
@@ -31,8 +36,15 @@ func command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mdworker",
 		Short: "Offer a service: echo, or a program run per request",
+		Long: `mdworker offers a service to a mesh, through each of the brokers named by --broker
+(or MD_BROKER in the environment). It dials again for as long as it runs. SIGTERM
+drains it: running requests are answered first.
+
+Exit codes: 0 ok; 64 wrong usage, or no such program; 70 internal; 77 every broker
+refused it; 78 wrong configuration.`,
 		Example: `  mdworker echo
-  mdworker exec --service upper --concurrency 4 -- tr a-z A-Z`,
+  mdworker exec --service upper --concurrency 4 -- tr a-z A-Z
+  mdworker --broker tcp://10.0.0.1:5555,tcp://10.0.0.2:5555 echo`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return config.Apply(cmd, "") },
 	}
 	cmd.PersistentFlags().Var(&o.brokers, "broker", "broker `endpoint`; a comma list, or repeat")
@@ -59,7 +71,8 @@ func (o *options) echo() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "echo",
 		Short:   "Answer every request with its own body",
-		Example: "  mdworker echo --instances 8 --concurrency 32",
+		Long:    "echo answers every request with its own body, frame by frame: for trying a mesh out\nand for measuring it.",
+		Example: "  mdworker echo\n  mdworker echo --service slow --delay 100ms\n  mdworker echo --instances 8 --concurrency 32",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if delay < 0 {
 				return cli.Exitf(cli.Usage, "--delay %v: give 0 or more", delay)
@@ -82,9 +95,10 @@ func (o *options) exec() *cobra.Command {
 		Long: `exec runs CMD once per request, with the body on its standard input and its
 standard output as the reply. An exit code other than 0 is an error to the caller,
 with the last 4 KiB of standard error. The program finds MD_SERVICE, MD_REQUEST_ID,
-MD_ATTEMPT, MD_DEADLINE_MS and MD_CALLER in its environment. It is killed with its
-process group at the deadline, on cancel and when the broker is lost; when the
-worker itself is killed, CMD dies too, but what CMD started may survive.`,
+MD_ATTEMPT, MD_DEADLINE_MS (time left) and MD_CALLER (the calling process, 16 hex
+digits) in its environment. It is killed with its process group at the deadline, on
+cancel and when the broker is lost; when the worker itself is killed, CMD dies too,
+but what CMD started may survive.`,
 		Example: `  mdworker exec --service upper -- tr a-z A-Z
   mdworker exec --service resize --concurrency 2 -- convert - -resize 50% -`,
 		Args: cobra.ArbitraryArgs,
@@ -100,9 +114,6 @@ worker itself is killed, CMD dies too, but what CMD started may survive.`,
 }
 
 func (o *options) runExec(ctx context.Context, args []string) error {
-	if o.cfg.Service == "" {
-		return cli.Exitf(cli.Usage, "--service NAME is missing")
-	}
 	service, err := exec.New(exec.Config{Command: args})
 	if err != nil {
 		return cli.Exit(cli.Usage, err)
@@ -117,8 +128,35 @@ func (o *options) runExec(ctx context.Context, args []string) error {
 	return errors.Join(err, <-done)
 }
 
+// check refuses what the library would take for its default.
+func (o *options) check() error {
+	switch {
+	case len(o.brokers.List) == 0:
+		return cli.Exitf(cli.Usage, "no broker is named: give --broker tcp://HOST:PORT, or set MD_BROKER")
+	case o.cfg.Service == "":
+		return cli.Exitf(cli.Usage, "no service is named: give --service NAME")
+	case o.cfg.Concurrency < 1:
+		return cli.Exitf(cli.Usage, "--concurrency %d: give 1 or more", o.cfg.Concurrency)
+	case o.cfg.Instances < 1 || o.cfg.Instances > maxInstances:
+		return cli.Exitf(cli.Usage, "--instances %d: give 1 to %d", o.cfg.Instances, maxInstances)
+	case o.cfg.DrainTimeout < 0:
+		return cli.Exitf(cli.Usage, "--drain-timeout %v: give 0 or more", o.cfg.DrainTimeout)
+	case o.cfg.DrainTimeout == 0:
+		o.cfg.DrainTimeout = -1 // the library's word for no time at all
+	}
+	for _, e := range o.brokers.List {
+		if !strings.HasPrefix(e, "tcp://") {
+			return cli.Exitf(cli.Usage, "--broker %s: want tcp://HOST:PORT", e)
+		}
+	}
+	return nil
+}
+
 // serve runs the worker until ctx ends.
 func (o *options) serve(ctx context.Context) error {
+	if err := o.check(); err != nil {
+		return err
+	}
 	o.cfg.Brokers = o.brokers.List
 	o.cfg.Logger = logging.New("mdworker")
 	w, err := worker.New(o.cfg)
@@ -129,5 +167,9 @@ func (o *options) serve(ctx context.Context) error {
 	if err := notify.Ready(); err != nil {
 		o.cfg.Logger.Warn("service manager not told", "error", err)
 	}
-	return w.Run(ctx)
+	err = w.Run(ctx)
+	if errors.Is(err, mdp.Denied) {
+		return cli.Exit(cli.Denied, err)
+	}
+	return err
 }
