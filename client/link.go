@@ -36,7 +36,6 @@ type link struct {
 	conn     *zsock.Conn
 	heard    atomic.Bool   // something has come since the last beat
 	left     chan struct{} // closed when new requests should go elsewhere: drained or gone
-	gone     chan struct{} // closed when the connection has ended
 	wake     chan struct{} // capacity 1: the interval may have changed
 
 	command mdp.Command // of the reader
@@ -141,7 +140,7 @@ func (c *Client) served() bool {
 func (c *Client) dial(i int) (*link, error) {
 	l := &link{
 		c: c, endpoint: c.cfg.Brokers[i],
-		left: make(chan struct{}), gone: make(chan struct{}), wake: make(chan struct{}, 1),
+		left: make(chan struct{}), wake: make(chan struct{}, 1),
 		heartbeat: defaultHeartbeat, limit: cautious,
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, dialTimeout)

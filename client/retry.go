@@ -1,9 +1,14 @@
 package client
 
 import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
 )
 
 // The pauses before a request is sent again to a broker that refused it for now.
@@ -46,4 +51,78 @@ func pause(e *mdp.Error, refusals int, lot float64) time.Duration {
 	}
 	jitter := min(minPause<<min(refusals, 10), maxPause)
 	return e.RetryAfter + time.Duration(lot*float64(max(jitter, e.RetryAfter))) + 1
+}
+
+// retry ends x with e or, where that is allowed, tries again. Callers hold mu.
+func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error) {
+	from := x.link
+	c.leave(x)
+	x.state = waiting
+	partials := x.restarts && !x.call.Restartable
+	if x.kind == mdp.Attach || !retryable(e, x.call.Once, partials) {
+		c.finish(x, nil, e)
+		return
+	}
+	if counts(e) {
+		x.attempt++
+		x.mayRun = x.mayRun || e.MayHaveRun
+	}
+	c.counters.retries.Add(1)
+	pause, now := pause(e, x.refusals, rand.Float64()), time.Now()
+	if e.Status == mdp.NotTaken && c.active != from {
+		pause = 0 // the next try goes to another broker
+	}
+	if pause <= 0 {
+		c.submit(x, b, now)
+		return
+	}
+	x.refusals++
+	if again := now.Add(pause); again.Before(x.deadline) {
+		x.state, x.again = pausing, again
+		x.timer.Reset(pause)
+		return
+	}
+	c.finish(x, nil, e) // there is no time left for what it asks
+}
+
+// unreachable is why x, being without a link, could not be sent; nil if it could.
+func (c *Client) unreachable(x *exchange) error {
+	if x.state != waiting || c.active != nil {
+		return nil
+	}
+	err := c.noBroker()
+	if x.mayRun {
+		return &endedError{mdp.Error{Status: mdp.BrokerLost, Text: err.Error(), MayHaveRun: true}, err}
+	}
+	return err
+}
+
+// noBroker says what was tried. Callers hold mu.
+func (c *Client) noBroker() error {
+	last := errors.New("no answer yet")
+	for i := range c.brokers {
+		if c.brokers[i].err != nil {
+			last = c.brokers[i].err
+		}
+	}
+	return fmt.Errorf("%w: tried %s: last error: %w", ErrNoBroker, strings.Join(c.cfg.Brokers, ", "), last)
+}
+
+// denied is the refusal, if all brokers have refused this client.
+func (c *Client) denied() error {
+	var err error
+	for i := range c.brokers {
+		if err = c.brokers[i].err; !errors.Is(err, mdp.Denied) {
+			return nil
+		}
+	}
+	return err
+}
+
+func callError(kind mdp.Kind, service string, id mdp.RequestID, err error) error {
+	op := "call"
+	if kind == mdp.Attach {
+		op = "attach"
+	}
+	return &Error{Op: op, Service: service, ID: id, Err: err}
 }
