@@ -105,7 +105,7 @@ func TestOrder(t *testing.T) {
 // own: nothing is lost, and what one sent stays in order.
 func TestManySenders(t *testing.T) {
 	overAll(t, func(t *testing.T, tr transport) {
-		const senders, each = 8, 300
+		const senders, each = 8, 200
 		server := newRecorder()
 		l := listen(t, tr, Config{}, server)
 		c := dial(t, tr, l, Config{}, newRecorder())
@@ -113,7 +113,7 @@ func TestManySenders(t *testing.T) {
 			go func() {
 				var b Batch
 				for i := range each {
-					frames := octets([]string{fmt.Sprint(id), fmt.Sprint(i), strings.Repeat("x", i*i%30_000)})
+					frames := octets([]string{fmt.Sprint(id), fmt.Sprint(i), strings.Repeat("x", i*i%9_000)})
 					for c.Send(&b, frames, Body{}) == ErrHighWater {
 						b.Flush() // the queue is full for now
 					}
@@ -126,7 +126,7 @@ func TestManySenders(t *testing.T) {
 		next := make(map[string]int)
 		for range senders * each {
 			got := receive(t, server.messages)
-			if i := next[got.frames[0]]; got.frames[1] != fmt.Sprint(i) || len(got.frames[2]) != i*i%30_000 {
+			if i := next[got.frames[0]]; got.frames[1] != fmt.Sprint(i) || len(got.frames[2]) != i*i%9_000 {
 				t.Fatalf("sender %s: message %s of %d octets in place of %d", got.frames[0], got.frames[1], len(got.frames[2]), i)
 			}
 			next[got.frames[0]]++
