@@ -218,8 +218,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	return err
 }
 
-// now is the broker's clock: nanoseconds since its start, monotonic.
-func (b *Broker) now() int64 { return int64(time.Since(b.start)) }
+// now is the broker's clock: nanoseconds since its start, monotonic, never 0, which
+// means "not yet" wherever a time is kept.
+func (b *Broker) now() int64 { return int64(time.Since(b.start)) + 1 }
 
 // nextID makes a request id for a request that came without.
 func (b *Broker) nextID() (id mdp.RequestID) {

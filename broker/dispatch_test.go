@@ -353,8 +353,8 @@ func TestAnswersForClientThatDoesNotRead(t *testing.T) {
 		}
 		for range 32 {
 			w.answer(w.take(), string(make([]byte, 1<<20)))
+			m.settle()
 		}
-		m.settle()
 		m.net.Heal("b", "client-c")
 		ok, refused := 0, 0
 		for range 32 {
@@ -384,6 +384,7 @@ func TestPartialThatDoesNotFit(t *testing.T) {
 		r := w.take()
 		for range 12 {
 			w.partial(r, string(make([]byte, 1<<20)))
+			m.settle()
 		}
 		w.expect(mdp.Cancel)
 		w.answer(r, "end")
@@ -415,8 +416,8 @@ func TestWorkerThatDoesNotRead(t *testing.T) {
 		m.net.Fault("b", "worker", memsock.Fault{Stall: true})
 		for range 20 {
 			c.ask("s", string(make([]byte, 1<<20)))
+			m.settle()
 		}
-		m.settle()
 		st := b.Services()[0]
 		if st.Queue == 0 || st.Running == 0 {
 			t.Fatalf("state %+v", st)

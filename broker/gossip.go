@@ -133,14 +133,14 @@ func (s *service) appendNews(dst []byte, l *link, full bool, now int64) []byte {
 	load := s.loadFor(l, now)
 	p := s.routeIfAny(l)
 	if p == nil {
-		if load.Workers == 0 && load.Queue == 0 {
+		if silent(&load) {
 			return dst // nothing was ever said about it, and nothing is to say
 		}
 		p = s.routeTo(l)
 	}
 	load.Idle = s.slice(p, load.Idle)
-	news := told{idle: coarse(load.Idle), queue: coarse(load.Queue), workers: load.Workers, need: s.free == 0, seen: load.Seen}
-	if news == p.told && (!full || load.Workers == 0 && load.Queue == 0 && load.Seen == 0) {
+	news := told{idle: coarse(load.Idle), queue: coarse(load.Queue), workers: load.Workers, via: coarse(load.Via), need: s.free == 0, seen: load.Seen}
+	if news == p.told && (!full || silent(&load) && load.Seen == 0) {
 		return dst
 	}
 	if !full && !p.wants(&news) {

@@ -330,7 +330,7 @@ func (l *link) hearState(batch *zsock.Batch, m *zsock.Msg) {
 			l.b.count.protocolErrors.Add(1)
 			return
 		}
-		if e.Load.Workers == 0 && e.Load.Queue == 0 && l.b.find(e.Service) == nil {
+		if silent(&e.Load) && l.b.find(e.Service) == nil {
 			continue
 		}
 		s, refused := l.b.require(nil, e.Service)

@@ -26,9 +26,9 @@ type route struct {
 
 // told is what the peer was last told; it is told again when something changed.
 type told struct {
-	idle, queue, workers uint32
-	need                 bool
-	seen                 uint32
+	idle, queue, workers, via uint32 // all but workers in coarse steps
+	need                      bool
+	seen                      uint32
 }
 
 // routeTo finds or adds the route to a peer. A link that is down gets no new one.
@@ -61,9 +61,13 @@ func (s *service) hearRequest(l *link, cmd *mdp.Command, now int64) {
 // staleAfter is how long a peer's word counts without being refreshed.
 const staleAfter = int64(3 * time.Second)
 
-// offers tells whether the peer has workers for the service and takes requests.
+// silent tells whether an entry says nothing at all.
+func silent(l *mdp.Load) bool { return l.Workers == 0 && l.Queue == 0 && l.Via == 0 }
+
+// offers tells whether the peer, or one behind it, has workers for the service and
+// takes requests.
 func (p *route) offers(now int64) bool {
-	return p.load.Workers > 0 && now-p.heardAt <= staleAfter && !p.link.draining.Load()
+	return (p.load.Workers > 0 || p.load.Via > 0) && now-p.heardAt <= staleAfter && !p.link.draining.Load()
 }
 
 // believedIdle is what the peer offered less what it was sent since. Counters are

@@ -128,12 +128,21 @@ func (p *peer) Message(batch *zsock.Batch, z *zsock.Conn, in *zsock.Msg) {
 		case p.beats <- m:
 		default:
 		}
-		if !p.mute.Load() {
-			p.write(batch, mdp.Command{Kind: mdp.Heartbeat})
-		}
+		p.beat(batch, m)
 		return
 	}
 	p.got <- m
+}
+
+// beat answers a heartbeat; that of a broker with its echo.
+func (p *peer) beat(batch *zsock.Batch, m *message) {
+	switch {
+	case p.mute.Load() || m.Head.Flags&mdp.FlagNeed != 0:
+	case p.role == mdp.Peer:
+		p.write(batch, mdp.Command{Kind: mdp.Heartbeat, Head: mdp.Head{Token: m.Head.Token, Flags: mdp.FlagNeed}})
+	default:
+		p.write(batch, mdp.Command{Kind: mdp.Heartbeat})
+	}
 }
 
 func (p *peer) Closed(*zsock.Conn, error) { close(p.closed) }

@@ -134,7 +134,7 @@ func (b *Broker) forgetIfUnused(s *service) {
 
 func (s *service) unusedLocked() bool {
 	for _, p := range s.routes {
-		if p.load.Workers > 0 || p.load.Queue > 0 || p.sent > 0 || p.received > 0 {
+		if !silent(&p.load) || p.sent > 0 || p.received > 0 {
 			return false
 		}
 	}

@@ -113,7 +113,7 @@ func (c *conn) stranger(batch *zsock.Batch) {
 
 // disconnect sends DISCONNECT and notes when.
 func (c *conn) disconnect(batch *zsock.Batch, d mdp.Dialect, delimited bool) {
-	c.lastDisconnect.Store(max(c.b.now(), 1))
+	c.lastDisconnect.Store(c.b.now())
 	cmd := mdp.Command{Role: mdp.Worker, Kind: mdp.Disconnect, Dialect: d, Delimited: delimited}
 	if err := c.send(batch, &cmd, zsock.Body{}); err != nil {
 		c.b.count.controlDropped.Add(1)

@@ -1,0 +1,147 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock/memsock"
+)
+
+func TestDrain(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b, stop := m.mortal("b")
+		w, fw := m.worker(b, "s", 1), m.foreignWorker(b, "f", mdp.V01)
+		c, fc := m.client(b, "c"), m.dial(b, "fc", mdp.Client, mdp.V02)
+		running, queued := c.ask("s", "running"), c.ask("s", "queued")
+		r := w.take()
+		for _, body := range []string{"1", "2"} { // one runs, one waits
+			fc.send(mdp.Command{Kind: mdp.Request, Service: []byte("f")}, body)
+		}
+		fr := fw.take()
+		stopped := make(chan struct{})
+		go func() { stop(); close(stopped) }()
+
+		w.expect(mdp.Drain)
+		c.expect(mdp.Drain)
+		c.failed(queued, mdp.NotTaken, false)
+		c.failed(c.ask("s", "new"), mdp.NotTaken, false)
+		fc.send(mdp.Command{Kind: mdp.Request, Service: []byte("f")}, "new")
+		m.wantCount(b, "foreign_unanswered", 1)
+		w.answer(r, "done")
+		c.answered(running, mdp.OK, "done")
+		w.send(mdp.Command{Kind: mdp.Bye})
+		w.gone()
+		fw.answer(fr, "one")
+		if f := fc.expect(mdp.Final); f.body() != "one" {
+			t.Errorf("got %q", f.body())
+		}
+		second := fw.take() // foreign ones are served to the end
+		fw.quiet()
+		fw.answer(second, "two")
+		if f := fc.expect(mdp.Final); f.body() != "two" {
+			t.Errorf("got %q", f.body())
+		}
+		fw.expect(mdp.Disconnect)
+		c.expect(mdp.Bye)
+		<-stopped
+		fw.gone()
+		c.gone()
+		m.empty(b)
+	})
+}
+
+func TestDrainWithoutWorkEndsAtOnce(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b, stop := m.mortal("b")
+		c := m.dial(b, "c", mdp.Client, mdp.V01)
+		c.send(mdp.Command{Kind: mdp.Request, Service: []byte("nobody")}, "x") // nothing will ever answer it
+		m.settle()
+		began := time.Now()
+		stop()
+		if d := time.Since(began); d > 2*time.Second {
+			t.Errorf("took %v", d)
+		}
+	})
+}
+
+func TestDrainTimeout(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b, stop := m.mortal("b", func(c *Config) { c.DrainTimeout = 5 * time.Second })
+		w, c := m.worker(b, "s", 1), m.client(b, "c")
+		c.ask("s", "x")
+		w.take()
+		began := time.Now()
+		stop()
+		if d := time.Since(began); d < 5*time.Second || d > 8*time.Second {
+			t.Errorf("took %v", d)
+		}
+		w.expect(mdp.Drain)
+		w.expect(mdp.Bye)
+	})
+}
+
+// The last answers leave before the connections are closed, however slowly they
+// are read.
+func TestDrainDeliversLastAnswers(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b, stop := m.mortal("b")
+		w, c := m.worker(b, "s", 1), m.client(b, "c")
+		h := c.ask("s", "x")
+		r := w.take()
+		m.net.Fault("b", "client-c", memsock.Fault{Delay: 10 * time.Millisecond})
+		stopped := make(chan struct{})
+		go func() { stop(); close(stopped) }()
+		w.expect(mdp.Drain)
+		large := string(make([]byte, 3<<20))
+		w.answer(r, large)
+		c.expect(mdp.Drain)
+		c.answered(h, mdp.OK, large)
+		<-stopped
+	})
+}
+
+// A client that says HELLO while the broker drains is told.
+func TestHelloWhileDraining(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b, stop := m.mortal("b")
+		w, c, late := m.worker(b, "s", 1), m.client(b, "c"), m.dial(b, "late", mdp.Client, mdp.Native)
+		h := c.ask("s", "x")
+		r := w.take()
+		go stop()
+		w.expect(mdp.Drain)
+		late.send(mdp.Command{Kind: mdp.Hello, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "late"})})
+		late.expect(mdp.Welcome)
+		late.expect(mdp.Drain)
+		w.answer(r, "y")
+		c.expect(mdp.Drain)
+		c.answered(h, mdp.OK, "y")
+		w.send(mdp.Command{Kind: mdp.Bye})
+		late.expect(mdp.Bye)
+	})
+}
+
+// A peer that is told DRAIN offers its requests to others, or keeps them.
+func TestDrainingPeerGetsNothing(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		a := m.broker("a", peers("b"))
+		b, stop := m.mortal("b")
+		w, c := m.worker(b, "s", 2), m.client(a, "c")
+		m.pass(2 * time.Second)
+		h := c.ask("s", "x")
+		r := w.take()
+		go stop()
+		w.expect(mdp.Drain)
+		m.settle()
+		c.failed(c.ask("s", "y", flags(mdp.FlagNoWait)), mdp.NoWorker, false)
+		waiting := c.ask("s", "y")
+		c.quiet()
+		w.quiet()
+		w.answer(r, "z")
+		c.answered(h, mdp.OK, "z")
+		home := m.worker(a, "s", 1)
+		home.answer(home.take(), "home")
+		c.answered(waiting, mdp.OK, "home")
+		m.empty(a)
+	})
+}

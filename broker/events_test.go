@@ -1,0 +1,183 @@
+package broker
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
+	"github.com/mdmesh/mdmesh/zsock/memsock"
+)
+
+func withEvents(c *Config) {
+	host := strings.TrimSuffix(c.Listen[0], ":1")
+	c.Publish, c.Subscribe = []string{host + ":2"}, []string{host + ":3"}
+}
+
+// eventPeer is a plain PUB or SUB connection.
+func (m *mesh) eventPeer(b *Broker, socket zsock.SocketType) *peer {
+	m.t.Helper()
+	p := &peer{m: m, got: make(chan *message, 100_000), beats: make(chan *message, 1), closed: make(chan struct{})}
+	role := map[zsock.SocketType]string{zsock.Pub: "publish", zsock.Sub: "subscribe"}[socket]
+	z, err := zsock.Dial(m.t.Context(), b.endpoints(role)[0], zsock.Config{Type: socket, Network: m.net.Host("events")}, p)
+	if err != nil {
+		m.t.Fatalf("dial: %v", err)
+	}
+	p.z = z
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	go z.Run(ctx)
+	m.t.Cleanup(p.close)
+	m.settle()
+	return p
+}
+
+// events is everything that has come, frames joined by a bar.
+func (p *peer) events() (out []string) {
+	p.m.settle()
+	for len(p.got) > 0 {
+		out = append(out, strings.Join(strs((<-p.got).frames), "|"))
+	}
+	return out
+}
+
+func wantEvents(t *testing.T, p *peer, want ...string) {
+	t.Helper()
+	if got := p.events(); strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", withEvents)
+		pub, all, some := m.eventPeer(b, zsock.Pub), m.eventPeer(b, zsock.Sub), m.eventPeer(b, zsock.Sub)
+		pub.raw("lost", "x") // nobody subscribed
+		m.wantCount(b, "events_unread", 1)
+		all.raw("\x01")
+		some.raw("\x01a/")
+		some.raw("\x01a/") // counted: two subscribes need two cancels
+		some.raw("\x01b")
+		m.settle()
+		pub.raw("a/1", "x", "y")
+		pub.raw("b", "z")
+		pub.raw("c", "w")
+		wantEvents(t, all, "a/1|x|y", "b|z", "c|w")
+		wantEvents(t, some, "a/1|x|y", "b|z")
+		some.raw("\x00a/")
+		m.settle()
+		pub.raw("a/2", "x")
+		wantEvents(t, some, "a/2|x")
+		some.raw("\x00a/")
+		m.settle()
+		pub.raw("a/3", "x")
+		wantEvents(t, some)
+		all.close()
+		m.settle()
+		if n := len(b.events.subs); n != 1 {
+			t.Errorf("%d subscribers are known", n)
+		}
+	})
+}
+
+// Events cross every link once, in order, and are not sent on.
+func TestEventsOverLinks(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		a := m.broker("a", withEvents, peers("b", "c"))
+		b := m.broker("b", withEvents, peers("a", "c"))
+		c := m.broker("c", withEvents)
+		for _, x := range []*Broker{a, b, c} {
+			m.up(x, 2)
+		}
+		var subs []*peer
+		for _, x := range []*Broker{a, b, c} {
+			s := m.eventPeer(x, zsock.Sub)
+			s.raw("\x01t")
+			subs = append(subs, s)
+		}
+		pubs := []*peer{m.eventPeer(a, zsock.Pub), m.eventPeer(a, zsock.Pub)}
+		var want []string
+		for i := range 200 {
+			pubs[i%2].raw("t", strconv.Itoa(i))
+			m.settle()
+			want = append(want, "t|"+strconv.Itoa(i))
+		}
+		for _, s := range subs {
+			wantEvents(t, s, want...)
+		}
+		for _, x := range []*Broker{b, c} {
+			m.wantCount(x, "events_lost", 0)
+			m.wantCount(x, "events_repeated", 0)
+			m.wantCount(x, "events_in", 200)
+		}
+	})
+}
+
+func TestEventGapsAndRepetitionsAreCounted(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", withEvents)
+		sub, p := m.eventPeer(b, zsock.Sub), m.fakePeer(b, "p")
+		sub.raw("\x01")
+		m.settle()
+		for _, seq := range []byte{5, 6, 6, 9, 8} {
+			p.send(mdp.Command{Kind: mdp.Event, Head: mdp.Head{ID: mdp.RequestID{15: seq}}}, "t", strconv.Itoa(int(seq)))
+		}
+		wantEvents(t, sub, "t|5", "t|6", "t|9")
+		m.wantCount(b, "events_lost", 2)
+		m.wantCount(b, "events_repeated", 2)
+	})
+}
+
+// A subscriber that does not read loses events, which are counted; others do not.
+func TestSlowSubscriber(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", withEvents)
+		pub, slow := m.eventPeer(b, zsock.Pub), m.eventPeer(b, zsock.Sub)
+		slow.raw("\x01")
+		m.settle()
+		m.net.Fault("b", "events", memsock.Fault{Stall: true})
+		for range 20 {
+			pub.raw("t", string(make([]byte, 1<<20)))
+			m.settle()
+		}
+		n := m.count(b, "events_dropped")
+		if n == 0 || n == 20 {
+			t.Errorf("%d of 20 dropped", n)
+		}
+		m.net.Heal("b", "events")
+		m.pass(time.Second)
+		if got := len(slow.events()); got != 20-int(n) {
+			t.Errorf("%d came, %d were dropped", got, n)
+		}
+	})
+}
+
+func TestSubscriptionsAreBounded(t *testing.T) {
+	s := &subscriber{prefixes: make(map[string]int)}
+	for i := range maxSubscriptions {
+		if !s.subscribe(strconv.Itoa(i), true) {
+			t.Fatalf("subscription %d refused", i)
+		}
+	}
+	if s.subscribe("one more", true) {
+		t.Error("one more than the bound is taken")
+	}
+	if !s.subscribe("7", true) || !s.subscribe("7", false) || !s.subscribe("7", false) || s.subscribe("7", false) {
+		t.Error("subscriptions are not counted")
+	}
+	if !s.subscribe("one more", true) {
+		t.Error("no room though one was cancelled")
+	}
+	big := &subscriber{prefixes: make(map[string]int)}
+	prefix := strings.Repeat("x", 4000)
+	n := 0
+	for big.subscribe(prefix+strconv.Itoa(n), true) {
+		n++
+	}
+	if big.octets > maxPrefixes || n < 200 {
+		t.Errorf("%d prefixes with %d octets", n, big.octets)
+	}
+}
