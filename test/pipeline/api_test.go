@@ -43,8 +43,10 @@ var lengths = map[string]time.Duration{"10s": 10 * time.Second, "minute": time.M
 var browserless = &http.Client{Timeout: meshproc.Guard, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // get returns what the page's server answers with 200.
-func (m *mesh) get(path string) ([]byte, error) {
-	resp, err := browserless.Get("http://" + m.address(portPage) + path)
+func (m *mesh) get(path string) ([]byte, error) { return m.fetch(portPage, path) }
+
+func (m *mesh) fetch(port int, path string) ([]byte, error) {
+	resp, err := browserless.Get("http://" + m.address(port) + path)
 	if err != nil {
 		return nil, err
 	}
@@ -117,6 +119,20 @@ func (m *mesh) lastRev() (rev int64, err error) {
 		}
 	}
 	return rev, err
+}
+
+// counters returns what a broker has counted; port is that of its HTTP.
+func (m *mesh) counters(port int) map[string]uint64 {
+	m.t.Helper()
+	body, err := m.fetch(port, "/state")
+	var state struct{ Counters map[string]uint64 }
+	if err == nil {
+		err = json.Unmarshal(body, &state)
+	}
+	if err != nil {
+		m.t.Fatalf("state of a broker: %v", err)
+	}
+	return state.Counters
 }
 
 // reachable tells whether something accepts connections there.

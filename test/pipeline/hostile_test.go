@@ -137,6 +137,11 @@ func TestRubbishOnEveryPort(t *testing.T) {
 	m.ready() // with the rubbish still connected
 	l.shownBy(t, m)
 	l.storedBy(t, m)
+	for port, name := range map[int]string{portAHTTP: "a", portBHTTP: "b"} {
+		if n := m.counters(port)["malformed"]; n == 0 {
+			t.Errorf("broker %s counts no malformed message: the rubbish did not reach it", name)
+		}
+	}
 	for _, c := range open {
 		_ = c.Close()
 	}
