@@ -6,6 +6,9 @@
 // group of its own, which is killed at the deadline, on cancel, and when the
 // worker loses its broker; and the program itself dies with the worker, even if
 // that is killed (its own children may survive then).
+//
+// Run forks all programs from one thread (fork.go says why); Handle asks it to, and
+// waits for the program. Start at Handle.
 package exec
 
 import (
@@ -13,8 +16,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	osexec "os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -45,6 +50,7 @@ type Config struct {
 type Service struct {
 	cfg    Config
 	path   string
+	env    []string // the worker's own
 	starts chan start
 }
 
@@ -57,16 +63,28 @@ type start struct {
 // New looks the program up. It starts nothing.
 func New(cfg Config) (*Service, error) {
 	if len(cfg.Command) == 0 {
-		return nil, errors.New("exec: no command given: add -- CMD ARG...")
+		return nil, errors.New("exec: no command given: add it behind --, such as -- tr a-z A-Z")
 	}
 	path, err := osexec.LookPath(cfg.Command[0])
 	if err != nil {
-		return nil, fmt.Errorf("exec: %w", err)
+		return nil, missing(cfg.Command[0], err)
 	}
 	if cfg.MaxReply == 0 {
 		cfg.MaxReply = DefaultMaxReply
 	}
-	return &Service{cfg: cfg, path: path, starts: make(chan start)}, nil
+	return &Service{cfg: cfg, path: path, env: inherited(os.Environ()), starts: make(chan start)}, nil
+}
+
+// missing says why a program cannot be run, once.
+func missing(name string, err error) error {
+	reason := err
+	if e, ok := errors.AsType[*osexec.Error](err); ok {
+		reason = e.Err
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		reason = e.Err
+	}
+	return fmt.Errorf("exec: cannot run %q: %w", name, reason)
 }
 
 // Handle implements worker.Handler. A program that fails gives APP_ERROR with the
@@ -75,16 +93,16 @@ func (s *Service) Handle(ctx context.Context, r *worker.Request) ([][]byte, erro
 	stdout := limited{max: s.cfg.MaxReply}
 	stderr := tail{max: stderrKept}
 	cmd := &osexec.Cmd{
-		Path: s.path, Args: s.cfg.Command, Env: environment(ctx, r),
+		Path: s.path, Args: s.cfg.Command, Env: s.environment(ctx, r),
 		Stdin: bytes.NewReader(r.Bytes()), Stdout: &stdout, Stderr: &stderr,
 		WaitDelay:   pipeGrace,
 		SysProcAttr: attributes(),
 	}
+	stdout.full = func() { kill(cmd) }
 	if err := s.start(ctx, cmd); err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { kill(cmd) })
-	stdout.full = func() { kill(cmd) }
 	err := cmd.Wait()
 	stop()
 	kill(cmd) // what it left behind in its group
@@ -92,7 +110,7 @@ func (s *Service) Handle(ctx context.Context, r *worker.Request) ([][]byte, erro
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case stdout.over:
-		return nil, mdp.Errorf(mdp.TooBig, "%s wrote more than %d octets", s.cfg.Command[0], s.cfg.MaxReply)
+		return nil, ran(mdp.TooBig, "%s wrote more than %d octets", s.cfg.Command[0], s.cfg.MaxReply)
 	case err != nil && !errors.Is(err, osexec.ErrWaitDelay):
 		return nil, failure(s.cfg.Command[0], err, stderr.String())
 	}
@@ -101,22 +119,51 @@ func (s *Service) Handle(ctx context.Context, r *worker.Request) ([][]byte, erro
 
 // failure says how the program ended, and what it said last.
 func failure(name string, err error, said string) error {
-	text := fmt.Sprintf("%s: %v", name, err)
 	if said = strings.TrimSpace(said); said != "" {
-		text += ": " + said
+		return ran(mdp.AppError, "%s: %v: %s", name, err, said)
 	}
-	return mdp.Errorf(mdp.AppError, "%s", text)
+	return ran(mdp.AppError, "%s: %v", name, err)
 }
 
-// environment is the worker's own, and what the program may want to know.
-func environment(ctx context.Context, r *worker.Request) []string {
-	env := append(os.Environ(),
-		"MD_SERVICE="+r.Service,
-		"MD_REQUEST_ID="+r.ID.String(),
-		"MD_ATTEMPT="+strconv.Itoa(r.Attempt),
-		"MD_CALLER=")
+// ran is an error of a program that was started.
+func ran(status mdp.Status, format string, args ...any) error {
+	e := mdp.Errorf(status, format, args...)
+	e.MayHaveRun = true
+	return e
+}
+
+// The environment variables that tell a program about its request.
+const (
+	envService  = "MD_SERVICE"
+	envID       = "MD_REQUEST_ID"
+	envAttempt  = "MD_ATTEMPT"
+	envDeadline = "MD_DEADLINE_MS"
+	envCaller   = "MD_CALLER"
+)
+
+// notInherited are variables that are about the worker itself: its service manager
+// must not hear from the program, and it may itself be run by an exec service.
+var notInherited = []string{envService, envID, envAttempt, envDeadline, envCaller,
+	"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"}
+
+func inherited(environ []string) []string {
+	return slices.DeleteFunc(environ, func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(notInherited, name)
+	})
+}
+
+// environment is the worker's own, and what the program may want to know. Without a
+// deadline MD_DEADLINE_MS is not set.
+func (s *Service) environment(ctx context.Context, r *worker.Request) []string {
+	id := r.ID.String()
+	env := append(slices.Clip(s.env),
+		envService+"="+r.Service,
+		envID+"="+id,
+		envAttempt+"="+strconv.Itoa(r.Attempt),
+		envCaller+"="+id[:len(id)/2]) // its first half names the process that called
 	if deadline, ok := ctx.Deadline(); ok {
-		env = append(env, "MD_DEADLINE_MS="+strconv.FormatInt(max(time.Until(deadline).Milliseconds(), 0), 10))
+		env = append(env, envDeadline+"="+strconv.FormatInt(max(time.Until(deadline).Milliseconds(), 0), 10))
 	}
 	return env
 }
@@ -129,7 +176,11 @@ func (s *Service) start(ctx context.Context, cmd *osexec.Cmd) error {
 	case <-ctx.Done():
 		return mdp.Errorf(mdp.NotTaken, "not started: %v", context.Cause(ctx))
 	}
-	if err := <-st.done; err != nil {
+	switch err := <-st.done; {
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM):
+		// This machine has no room for a process now; another may.
+		return mdp.Errorf(mdp.NotTaken, "start %s: %v", s.cfg.Command[0], err)
+	case err != nil:
 		return mdp.Errorf(mdp.AppError, "start %s: %v", s.cfg.Command[0], err)
 	}
 	return nil
