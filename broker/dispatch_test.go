@@ -161,7 +161,7 @@ func TestServicesAreBoundedAndForgotten(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b", func(c *Config) { c.MaxServices = 2 })
 		c := m.client(b, "c")
-		one, two := c.ask("one", "x", within(3*time.Second)), c.ask("two", "x", within(3*time.Second))
+		one, two := c.ask("one", "x", within(3*time.Second)), c.ask("two", "x", within(4*time.Second))
 		c.failed(c.ask("three", "x"), mdp.Busy, false)
 		c.failed(one, mdp.Expired, false)
 		c.failed(two, mdp.Expired, false)

@@ -204,8 +204,8 @@ func TestRedeliveredGoFirst(t *testing.T) {
 			c.ask("s", body)
 			m.pass(time.Millisecond)
 		}
-		m.settle()
 		w.close()
+		m.settle()
 		two := m.worker(b, "s", 5)
 		for _, want := range []string{"1", "2", "3", "4", "5"} {
 			if r := two.take(); r.body() != want {

@@ -62,16 +62,17 @@ func (m *mesh) mortal(name string, options ...func(*Config)) (*Broker, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx) }()
-	stopped := false
+	var once atomic.Bool
+	stopped := make(chan struct{})
 	stop := func() {
-		if stopped {
-			return
+		if once.CompareAndSwap(false, true) {
+			cancel()
+			if err := <-ended; err != nil {
+				m.t.Errorf("broker %s: %v", name, err)
+			}
+			close(stopped)
 		}
-		stopped = true
-		cancel()
-		if err := <-ended; err != nil {
-			m.t.Errorf("broker %s: %v", name, err)
-		}
+		<-stopped
 	}
 	m.t.Cleanup(stop)
 	return b, stop

@@ -308,6 +308,7 @@ func TestDetachedThatFails(t *testing.T) {
 		r := w.take()
 		c.close()
 		w.refuse(r, &mdp.Error{Status: mdp.AppError, Text: "no"})
+		m.settle()
 		c = m.client(b, "c")
 		c.failed(c.attach(h.ID), mdp.AppError, true)
 

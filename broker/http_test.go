@@ -1,0 +1,150 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+)
+
+// call runs one HTTP request against the handler, in the background.
+func call(b *Broker, method, target string, body io.Reader, headers ...string) <-chan *httptest.ResponseRecorder {
+	done := make(chan *httptest.ResponseRecorder, 1)
+	req := httptest.NewRequest(method, target, body)
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	go func() {
+		w := httptest.NewRecorder()
+		b.Handler().ServeHTTP(w, req)
+		done <- w
+	}()
+	return done
+}
+
+func TestHTTPCall(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "a/b", 1)
+		done := call(b, "POST", "/call/a/b?timeout=2s", strings.NewReader("hello"))
+		r := w.take()
+		if r.body() != "hello" || r.Head.Remaining == 0 || r.Head.Remaining > 2000 {
+			t.Errorf("at the worker: %q %+v", r.body(), r.Head)
+		}
+		w.partial(r, "one ")
+		w.answer(r, "two ", "three")
+		if res := <-done; res.Code != http.StatusOK || res.Body.String() != "one two three" {
+			t.Errorf("%d %q", res.Code, res.Body)
+		}
+		m.empty(b)
+	})
+}
+
+func TestHTTPCallErrors(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", func(c *Config) { c.MaxMessage = 10_000; c.MaxRequests = 1 })
+		w := m.worker(b, "s", 1)
+		for _, test := range []struct {
+			target, body string
+			headers      []string
+			code         int
+			status       string
+		}{
+			{"/call/s", "x", []string{"Origin", "http://evil.example"}, 403, ""},
+			{"/call/s", "x", []string{"Sec-Fetch-Site", "cross-site"}, 403, ""},
+			{"/call/s?timeout=soon", "x", nil, 400, ""},
+			{"/call/s?timeout=-1s", "x", nil, 400, ""},
+			{"/call/s?timeout=11m", "x", nil, 400, ""},
+			{"/call/s", string(make([]byte, 10_001)), nil, 413, ""},
+			{"/call/", "x", nil, 400, "BAD_REQUEST"},
+			{"/call/" + strings.Repeat("s", 256), "x", nil, 400, "BAD_REQUEST"},
+			{"/call/nobody?timeout=100ms", "x", nil, 504, "EXPIRED"},
+		} {
+			res := <-call(b, "POST", test.target, strings.NewReader(test.body), test.headers...)
+			if res.Code != test.code || res.Header().Get("Md-Status") != test.status {
+				t.Errorf("%s: %d %s %s", test.target, res.Code, res.Header().Get("Md-Status"), res.Body)
+			}
+		}
+		w.quiet()
+		first, second := call(b, "POST", "/call/s", strings.NewReader("1")), call(b, "POST", "/call/s?timeout=1s", nil)
+		r := w.take()
+		m.settle()
+		if res := <-call(b, "POST", "/call/s", nil); res.Code != 503 || res.Header().Get("Md-Status") != "BUSY" || res.Header().Get("Retry-After") == "" {
+			t.Errorf("full: %d %s", res.Code, res.Body)
+		}
+		if res := <-second; res.Code != 504 {
+			t.Errorf("queued until the timeout: %d", res.Code)
+		}
+		w.refuse(r, &mdp.Error{Status: mdp.AppError, Text: "no paper"})
+		if res := <-first; res.Code != 500 || res.Header().Get("Md-Status") != "APP_ERROR" || !strings.Contains(res.Body.String(), "no paper") {
+			t.Errorf("%d %s", res.Code, res.Body)
+		}
+		b.httpCalls.Add(maxHTTPCalls)
+		if res := <-call(b, "POST", "/call/s", nil); res.Code != 503 {
+			t.Errorf("too many at once: %d", res.Code)
+		}
+		b.httpCalls.Add(-maxHTTPCalls)
+		m.empty(b)
+	})
+}
+
+func TestCallGivenUp(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		failed := make(chan error, 1)
+		go func() { _, err := b.Call(ctx, "s", []byte("x")); failed <- err }()
+		r := w.take()
+		cancel()
+		var e *mdp.Error
+		if err := <-failed; !errors.As(err, &e) || e.Status != mdp.Cancelled || !e.MayHaveRun {
+			t.Errorf("got %v", err)
+		}
+		w.expect(mdp.Cancel)
+		w.answer(r, "late")
+		m.empty(b)
+	})
+}
+
+func TestHTTPState(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b, stop := m.mortal("b")
+		w, c := m.worker(b, "s", 1), m.client(b, "c")
+		c.ask("s", "1")
+		c.ask("s", "2")
+		r := w.take()
+		m.pass(time.Second)
+		var st State
+		if err := json.Unmarshal((<-call(b, "GET", "/state", nil)).Body.Bytes(), &st); err != nil {
+			t.Fatal(err)
+		}
+		s := st.Services[0]
+		if st.Name != "b" || st.Connections != 2 || s.Name != "s" || s.Queue != 1 || s.Running != 1 || s.OldestMs != 1000 || s.Requests != 2 || st.HeldOctets != 2*(requestCost+1) {
+			t.Errorf("state %+v", st)
+		}
+		for _, path := range []string{"/healthz", "/readyz"} {
+			if res := <-call(b, "GET", path, nil); res.Code != 200 {
+				t.Errorf("%s: %d", path, res.Code)
+			}
+		}
+		go stop()
+		w.expect(mdp.Drain)
+		if res := <-call(b, "GET", "/readyz", nil); res.Code != 503 {
+			t.Errorf("/readyz while draining: %d", res.Code)
+		}
+		if res := <-call(b, "POST", "/call/s", nil); res.Code != 503 || res.Header().Get("Md-Status") != "NOT_TAKEN" {
+			t.Errorf("call while draining: %d", res.Code)
+		}
+		w.answer(r, "")
+		w.send(mdp.Command{Kind: mdp.Bye})
+		w.gone()
+	})
+}

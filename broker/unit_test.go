@@ -1,0 +1,274 @@
+package broker
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/mdmesh/mdmesh/mdp"
+)
+
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	busyHere := view{queue: 10, workers: 2, mean: 10 * ms} // 55 ms
+	for _, test := range []struct {
+		name  string
+		here  view
+		peers []view
+		hops  int
+		lot   int // what every draw gives
+		want  int
+	}{
+		{"no hops left", busyHere, []view{{idle: 5, workers: 5}}, 0, 0, -1},
+		{"no peers", busyHere, nil, 2, 0, -1},
+		{"an idle peer", busyHere, []view{{workers: 2, queue: 30, mean: 10 * ms}, {idle: 1, workers: 1}}, 2, 0, 1},
+		{"by lot, weighted", busyHere, []view{{idle: 2, workers: 2}, {idle: 3, workers: 3}}, 2, 1, 0},
+		{"by lot, weighted, the other", busyHere, []view{{idle: 2, workers: 2}, {idle: 3, workers: 3}}, 2, 2, 1},
+		{"the nearest class first", busyHere, []view{{idle: 9, workers: 9, oneWay: 5 * ms}, {idle: 1, workers: 1, oneWay: ms / 2}}, 2, 0, 1},
+		{"too far for the wait here", view{queue: 1, workers: 4, mean: 10 * ms}, []view{{idle: 9, workers: 9, oneWay: 40 * ms}}, 1, 0, -1},
+		{"nobody here: any distance", view{}, []view{{idle: 1, workers: 1, oneWay: time.Second}}, 1, 0, 0},
+		{"suspects get nothing", busyHere, []view{{idle: 9, workers: 9, suspect: true}}, 2, 0, -1},
+		{"sent more than offered: a queue", view{queue: 1, workers: 2, mean: 10 * ms}, []view{{idle: -8, workers: 2, mean: 10 * ms}}, 2, 0, -1},
+		{"behind a peer", busyHere, []view{{workers: 0, via: 3}}, 2, 0, 0},
+		{"behind a peer, but one hop left", busyHere, []view{{workers: 0, via: 3}}, 1, 0, -1},
+		{"behind a far peer", view{queue: 0, workers: 1, mean: 10 * ms}, []view{{via: 3, oneWay: 6 * ms}}, 2, 0, -1},
+		{"the better of two", busyHere, []view{{workers: 2, queue: 6, mean: 10 * ms}, {workers: 2, queue: 3, mean: 10 * ms}}, 2, 0, 1},
+		{"not worth a fifth of a service", view{queue: 1, workers: 1, mean: 10 * ms}, []view{{workers: 1, queue: 1, mean: 9 * ms, oneWay: ms / 2}}, 2, 0, -1},
+		{"only those that offer it", busyHere, []view{{}, {}, {workers: 2, queue: 1, mean: 10 * ms}, {}}, 2, 0, 2},
+		{"unknown service time", view{queue: 50, workers: 1}, []view{{workers: 1, queue: 3}}, 2, 0, 0},
+	} {
+		lot := func(n int) int { return min(test.lot, n-1) }
+		if got := choose(test.here, test.peers, test.hops, lot); got != test.want {
+			t.Errorf("%s: chose %d, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+// Whatever peers say, the choice is one of them that is not suspect, or none.
+func TestChooseNeverLeavesTheRoad(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		figure := rapid.IntRange(-1<<31, 1<<32)
+		one := rapid.Custom(func(t *rapid.T) view {
+			return view{idle: figure.Draw(t, "idle"), queue: rapid.IntRange(0, 1<<32).Draw(t, "queue"), via: rapid.IntRange(0, 1<<32).Draw(t, "via"),
+				workers: rapid.IntRange(0, 1<<32).Draw(t, "workers"), mean: time.Duration(rapid.IntRange(0, 1<<32).Draw(t, "mean")) * time.Microsecond,
+				oneWay: time.Duration(rapid.IntRange(0, 1<<40).Draw(t, "way")), suspect: rapid.Bool().Draw(t, "suspect")}
+		})
+		here, peers := one.Draw(t, "here"), rapid.SliceOfN(one, 0, 5).Draw(t, "peers")
+		lot := func(n int) int {
+			if n <= 0 {
+				t.Fatalf("a lot among %d", n)
+			}
+			return rapid.IntRange(0, n-1).Draw(t, "lot")
+		}
+		if i := choose(here, peers, 2, lot); i >= 0 && (i >= len(peers) || peers[i].suspect) {
+			t.Fatalf("chose %d", i)
+		}
+	})
+}
+
+// The list behaves as a slice does.
+func TestList(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		l := list[request]{place: queuePlace}
+		var model []*request
+		t.Repeat(map[string]func(*rapid.T){
+			"insert": func(t *rapid.T) {
+				i := rapid.IntRange(0, len(model)).Draw(t, "at")
+				var at *request
+				if i < len(model) {
+					at = model[i]
+				}
+				r := &request{}
+				l.insertBefore(at, r)
+				model = slices.Insert(model, i, r)
+			},
+			"remove": func(t *rapid.T) {
+				if len(model) == 0 {
+					t.Skip()
+				}
+				i := rapid.IntRange(0, len(model)-1).Draw(t, "at")
+				l.remove(model[i])
+				model = slices.Delete(model, i, i+1)
+			},
+			"": func(t *rapid.T) {
+				var forth, back []*request
+				for r := l.first; r != nil; r = r.waiting.next {
+					forth = append(forth, r)
+				}
+				for r := l.last; r != nil; r = r.waiting.prev {
+					back = append(back, r)
+				}
+				slices.Reverse(back)
+				if !slices.Equal(forth, model) || !slices.Equal(back, model) || l.n != len(model) {
+					t.Fatalf("list of %d, model of %d", l.n, len(model))
+				}
+			},
+		})
+	})
+}
+
+// A token finds its request as long as that lives, and never another.
+func TestTable(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		tab := table{base: rapid.Uint32Range(0, 1<<31).Draw(t, "base")}
+		live, dead := map[uint64]*request{}, map[uint64]bool{}
+		t.Repeat(map[string]func(*rapid.T){
+			"take": func(t *rapid.T) {
+				for range rapid.SampledFrom([]int{1, 2, 5000}).Draw(t, "n") {
+					r := tab.take()
+					if live[r.token()] != nil || dead[r.token()] {
+						t.Fatalf("token %x again", r.token())
+					}
+					live[r.token()] = r
+				}
+			},
+			"release": func(t *rapid.T) {
+				all := rapid.Bool().Draw(t, "all")
+				for token, r := range live {
+					tab.release(r)
+					delete(live, token)
+					dead[token] = true
+					if !all {
+						break
+					}
+				}
+			},
+			"": func(t *rapid.T) {
+				for token, r := range live {
+					if tab.find(token) != r {
+						t.Fatalf("token %x lost", token)
+					}
+				}
+				for token := range dead {
+					if tab.find(token) != nil {
+						t.Fatalf("token %x found after its end", token)
+					}
+				}
+				if tab.live != len(live) {
+					t.Fatalf("%d live, want %d", tab.live, len(live))
+				}
+			},
+		})
+	})
+}
+
+// Nothing is due early, everything within a tick of its deadline, and once.
+func TestWheel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		now := int64(1)
+		var w wheel
+		w.init(now)
+		waiting := map[*request]bool{}
+		t.Repeat(map[string]func(*rapid.T){
+			"add": func(t *rapid.T) {
+				r := &request{deadline: max(1, now+int64(rapid.IntRange(-100, 20_000).Draw(t, "ms"))*int64(time.Millisecond)), wheelSlot: -1}
+				w.add(r)
+				waiting[r] = true
+			},
+			"remove": func(t *rapid.T) {
+				for r := range waiting {
+					w.remove(r)
+					w.remove(r)
+					delete(waiting, r)
+					break
+				}
+			},
+			"tick": func(t *rapid.T) {
+				now += int64(rapid.SampledFrom([]int{1, 20, 21, 100, 5_000, 60_000}).Draw(t, "ms")) * int64(time.Millisecond)
+				for _, r := range w.due(now, nil) {
+					if !waiting[r] || r.deadline > now {
+						t.Fatalf("deadline %d is due at %d, waiting %t", r.deadline, now, waiting[r])
+					}
+					delete(waiting, r)
+				}
+				for r := range waiting {
+					if r.deadline <= now {
+						t.Fatalf("deadline %d is overdue at %d", r.deadline, now)
+					}
+				}
+			},
+			"": func(t *rapid.T) {
+				if w.n != len(waiting) {
+					t.Fatalf("%d on the wheel, want %d", w.n, len(waiting))
+				}
+			},
+		})
+	})
+}
+
+func TestRemaining(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		deadline, now int64
+		want          uint32
+	}{{0, 5, 0}, {5e6, 0, 5}, {5e6, 1, 5}, {5e6, 1e6, 4}, {5e6, 5e6 - 1, 1}, {5e6, 9e6, 1}} {
+		if got := (&request{deadline: test.deadline}).remaining(test.now); got != test.want {
+			t.Errorf("deadline %d at %d: %d ms", test.deadline, test.now, got)
+		}
+	}
+	if d := deadlineAfter(7, 0); d != 0 {
+		t.Errorf("no deadline is %d", d)
+	}
+}
+
+func TestCoarse(t *testing.T) {
+	t.Parallel()
+	last := uint32(0)
+	for n := range uint32(100_000) {
+		if step := coarse(n); step < last {
+			t.Fatalf("coarse(%d) = %d after %d", n, step, last)
+		} else {
+			last = step
+		}
+	}
+	if coarse(0) == coarse(1) || last > 30 {
+		t.Errorf("steps: 0 is %d, 1 is %d, 100,000 is %d", coarse(0), coarse(1), last)
+	}
+}
+
+func TestSlicesSumUp(t *testing.T) {
+	t.Parallel()
+	for needy := 1; needy < 6; needy++ {
+		for idle := range uint32(13) {
+			s := &service{}
+			for range needy {
+				s.routes = append(s.routes, &route{need: true}, &route{})
+			}
+			sum := uint32(0)
+			for _, p := range s.routes {
+				part := s.slice(p, idle)
+				if !p.need && part != 0 {
+					t.Fatal("a part for a peer without need")
+				}
+				sum += part
+			}
+			if sum != idle {
+				t.Errorf("%d idle among %d: %d given", idle, needy, sum)
+			}
+		}
+	}
+}
+
+func TestConfigValidate(t *testing.T) {
+	t.Parallel()
+	for want, c := range map[string]Config{
+		"no endpoint to listen on":  {},
+		"heartbeat 1ms":             {Listen: []string{"tcp://x:1"}, Heartbeat: time.Millisecond},
+		"max-message 10":            {Listen: []string{"tcp://x:1"}, MaxMessage: 10},
+		"endpoint \"udp://x:1\"":    {Listen: []string{"udp://x:1"}},
+		"endpoint \"x\"":            {Listen: []string{"tcp://x:1"}, Peers: []string{"x"}},
+		"name of 256 octets is too": {Listen: []string{"tcp://x:1"}, Name: string(make([]byte, mdp.MaxService+1))},
+	} {
+		if _, err := New(c); err == nil || !strings.HasPrefix(err.Error(), "broker: "+want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
