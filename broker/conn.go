@@ -84,7 +84,7 @@ func (b *Broker) Message(batch *zsock.Batch, z *zsock.Conn, m *zsock.Msg) {
 	c := z.User.(*conn)
 	c.received.Add(1)
 	if err := mdp.Decode(m.Frames(), mdp.AtBroker, &c.cmd); err != nil {
-		b.malformed(c, err)
+		c.malformed(batch, err)
 		return
 	}
 	switch c.cmd.Role {
@@ -116,8 +116,9 @@ func (b *Broker) Closed(z *zsock.Conn, err error) {
 }
 
 // malformed counts a message that no dialect explains. An empty one is what
-// ZMQ_PROBE_ROUTER sends: no fault.
-func (b *Broker) malformed(c *conn, err error) {
+// ZMQ_PROBE_ROUTER sends: no fault. A READY that names no service is answered.
+func (c *conn) malformed(batch *zsock.Batch, err error) {
+	b := c.b
 	if errors.Is(err, mdp.ErrEmpty) {
 		b.count.probes.Add(1)
 		return
@@ -125,6 +126,9 @@ func (b *Broker) malformed(c *conn, err error) {
 	b.count.malformed.Add(1)
 	if b.log.IsDebug() {
 		b.log.Debug("message dropped", "remote", c.z.Peer().Remote, "error", err)
+	}
+	if c.cmd.Kind == mdp.Ready && errors.Is(err, mdp.ErrService) {
+		c.refuseWorker(batch, mdp.Errorf(mdp.BadRequest, "%v", err))
 	}
 }
 

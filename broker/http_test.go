@@ -73,8 +73,9 @@ func TestHTTPCallErrors(t *testing.T) {
 			}
 		}
 		w.quiet()
-		first, second := call(b, "POST", "/call/s", strings.NewReader("1")), call(b, "POST", "/call/s?timeout=1s", nil)
+		first := call(b, "POST", "/call/s", strings.NewReader("1"))
 		r := w.take()
+		second := call(b, "POST", "/call/s?timeout=1s", nil)
 		m.settle()
 		if res := <-call(b, "POST", "/call/s", nil); res.Code != 503 || res.Header().Get("Md-Status") != "BUSY" || res.Header().Get("Retry-After") == "" {
 			t.Errorf("full: %d %s", res.Code, res.Body)
@@ -99,7 +100,7 @@ func TestCallGivenUp(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b")
 		w := m.worker(b, "s", 1)
-		ctx, cancel := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancel(context.Background())
 		failed := make(chan error, 1)
 		go func() { _, err := b.Call(ctx, "s", []byte("x")); failed <- err }()
 		r := w.take()

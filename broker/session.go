@@ -85,11 +85,13 @@ func (c *conn) register(batch *zsock.Batch, before *worker) {
 // refuseWorker denies a session: in WELCOME to native workers, by DISCONNECT to others.
 func (c *conn) refuseWorker(batch *zsock.Batch, err *mdp.Error) {
 	c.b.count.workersRefused.Add(1)
-	c.b.log.Info("worker refused", "remote", c.z.Peer().Remote, "error", err)
 	if c.cmd.Dialect != mdp.Native {
-		c.disconnect(batch, c.cmd.Dialect, c.cmd.Delimited)
+		if c.disconnectNow(batch) {
+			c.b.log.Info("worker refused", "remote", c.z.Peer().Remote, "error", err)
+		}
 		return
 	}
+	c.b.log.Info("worker refused", "remote", c.z.Peer().Remote, "error", err)
 	cmd := mdp.Command{Role: mdp.Worker, Kind: mdp.Welcome}
 	cmd.SetError(err)
 	c.sendControl(batch, &cmd)
@@ -106,9 +108,17 @@ func (c *conn) stranger(batch *zsock.Batch) {
 		c.z.CloseAfterFlush(errProtocol)
 		return
 	}
-	if last := c.lastDisconnect.Load(); last == 0 || c.b.now()-last >= disconnectEvery {
-		c.disconnect(batch, c.cmd.Dialect, c.cmd.Delimited)
+	c.disconnectNow(batch)
+}
+
+// disconnectNow answers the command just read with DISCONNECT, but not more often
+// than once a second. It reports whether it did.
+func (c *conn) disconnectNow(batch *zsock.Batch) bool {
+	if last := c.lastDisconnect.Load(); last != 0 && c.b.now()-last < disconnectEvery {
+		return false
 	}
+	c.disconnect(batch, c.cmd.Dialect, c.cmd.Delimited)
+	return true
 }
 
 // disconnect sends DISCONNECT and notes when.
