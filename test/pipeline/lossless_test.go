@@ -1,15 +1,19 @@
 package pipeline
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mdmesh/mdmesh/test/meshproc"
 )
 
 // TestNothingLostNothingDoubled kills every process of the pipeline while records
-// come in, one after the other, then all of a kind, then all at once. What was
-// sent is stored and counted: all of it, once.
+// come in, one after the other, then all of a kind, then all at once, and some
+// while others hang. What was sent is stored and counted: all of it, once.
 func TestNothingLostNothingDoubled(t *testing.T) {
 	t.Parallel()
 	const connections, least = 4, 1250
@@ -40,6 +44,9 @@ func TestNothingLostNothingDoubled(t *testing.T) {
 		}
 		t.Logf("%v: next answer after %v, back after %v", victims, flowing, time.Since(begun))
 	}
+	for _, mute := range [][]string{children[2:6], children[:2]} {
+		m.killInTheMidst(f, mute)
+	}
 	f.flows(t, 150)
 	f.stop(t)
 	m.ready()
@@ -68,4 +75,33 @@ func TestNothingLostNothingDoubled(t *testing.T) {
 		t.Error("sending again what is there changed a roll-up")
 	}
 	l.storedBy(t, m)
+}
+
+// killInTheMidst pauses the mute ones, so that records come as far as they get
+// and no further, and kills ingest while it holds many; then the mute ones, too.
+func (m *mesh) killInTheMidst(f *feeder, mute []string) {
+	m.t.Helper()
+	f.flows(m.t, 150)
+	before := make(map[string]child)
+	for _, c := range m.all() {
+		before[c.Name] = c
+	}
+	for _, name := range mute {
+		if err := syscall.Kill(before[name].PID, syscall.SIGSTOP); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	meshproc.Eventually(m.t, "many records wait for their answer", func() error {
+		if sent, ok := f.ledger.counts(); sent-ok < 100 {
+			return fmt.Errorf("%d sent, %d answered", sent, ok)
+		}
+		return nil
+	})
+	victims := append([]string{"ingest"}, mute...)
+	for _, name := range victims {
+		m.kill(before[name])
+	}
+	for _, name := range victims {
+		m.healed(before[name])
+	}
 }
