@@ -163,7 +163,11 @@ func (o *options) serve(ctx context.Context) error {
 	if err != nil {
 		return cli.Exit(cli.Usage, err)
 	}
-	context.AfterFunc(ctx, func() { notify.Stopping() })
+	stop := context.AfterFunc(ctx, func() {
+		o.cfg.Logger.Info("draining", "service", o.cfg.Service, "timeout", max(o.cfg.DrainTimeout, 0))
+		notify.Stopping()
+	})
+	defer stop()
 	if err := notify.Ready(); err != nil {
 		o.cfg.Logger.Warn("service manager not told", "error", err)
 	}
