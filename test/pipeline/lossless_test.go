@@ -87,8 +87,8 @@ func (m *mesh) killInTheMidst(f *feeder, mute []string) {
 		before[c.Name] = c
 	}
 	for _, name := range mute {
-		if err := syscall.Kill(before[name].PID, syscall.SIGSTOP); err != nil {
-			m.t.Fatal(err)
+		if pid := before[name].PID; pid <= 1 || syscall.Kill(pid, syscall.SIGSTOP) != nil {
+			m.t.Fatalf("cannot pause %+v", before[name])
 		}
 	}
 	meshproc.Eventually(m.t, "many records wait for their answer", func() error {

@@ -184,7 +184,10 @@ func (m *mesh) pids() map[string]int {
 // kill ends a process like a crash. What is no longer there counts as killed.
 func (m *mesh) kill(c child) {
 	m.t.Helper()
-	if err := syscall.Kill(c.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) || c.PID <= 0 {
+	if c.PID <= 1 { // 0 would be ourselves
+		m.t.Fatalf("nothing to kill: %+v", c)
+	}
+	if err := syscall.Kill(c.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		m.t.Fatalf("kill %+v: %v", c, err)
 	}
 }
