@@ -127,7 +127,7 @@ func (c *conn) malformed(batch *zsock.Batch, err error) {
 	if b.log.IsDebug() {
 		b.log.Debug("message dropped", "remote", c.z.Peer().Remote, "error", err)
 	}
-	if c.cmd.Kind == mdp.Ready && errors.Is(err, mdp.ErrService) {
+	if c.cmd.Kind == mdp.Ready {
 		c.refuseWorker(batch, mdp.Errorf(mdp.BadRequest, "%v", err))
 	}
 }

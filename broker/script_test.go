@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -478,14 +476,4 @@ func (s *service) checkRequests() error {
 		return fmt.Errorf("%s: %d live with %d octets, counted %d with %d", s.name, s.table.live, s.bytes, live, octets)
 	}
 	return nil
-}
-
-// bodies is the text of some messages, sorted.
-func bodies(list []*message) string {
-	var out []string
-	for _, m := range list {
-		out = append(out, m.body())
-	}
-	slices.Sort(out)
-	return strings.Join(out, " ")
 }

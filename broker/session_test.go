@@ -91,7 +91,9 @@ func TestGarbageIsDropped(t *testing.T) {
 		p.raw("", "MDPC01")
 		p.raw("MDPW02", "\x09")
 		p.raw("MDPC03")
-		p.raw("", "MDPW01", "\x01", "")
+		p.quiet()
+		p.raw("", "MDPW01", "\x01", "") // READY is answered, even so
+		p.expect(mdp.Disconnect)
 		p.quiet()
 		p.alive()
 		m.wantCount(b, "probes", 1)
