@@ -223,6 +223,7 @@ func TestNoWait(t *testing.T) {
 		w.answer(w.take(), "2")
 		c.answered(two, mdp.OK, "2")
 		w.send(mdp.Command{Kind: mdp.Drain}) // nor is a worker that leaves a worker
+		m.settle()
 		c.failed(c.ask("s", "x", flags(mdp.FlagNoWait)), mdp.NoWorker, false)
 	})
 }
@@ -370,6 +371,31 @@ func TestAnswersForClientThatDoesNotRead(t *testing.T) {
 		}
 		m.wantCount(b, "answers_dropped", uint64(refused))
 		c.alive()
+	})
+}
+
+func TestClientThatTakesNothingIsCutOff(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		c := m.client(b, "c")
+		m.net.Fault("b", "client-c", memsock.Fault{Stall: true})
+		for i := range 20_000 {
+			c.ask("nobody", "x", flags(mdp.FlagNoWait))
+			if i%1000 == 0 {
+				m.settle()
+			}
+			if len(b.allConns()) == 0 {
+				break
+			}
+		}
+		m.pass(time.Second)
+		if n := len(b.allConns()); n != 0 {
+			t.Errorf("%d connections are open", n)
+		}
+		if m.count(b, "answers_dropped") == 0 {
+			t.Error("no drop was counted")
+		}
+		m.empty(b)
 	})
 }
 

@@ -403,6 +403,37 @@ func TestSuspectPeer(t *testing.T) {
 	})
 }
 
+// A peer that says DRAIN gets nothing new, however idle it looks.
+func TestPeerThatSaysDrain(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		p, c := m.fakePeer(b, "p"), m.client(b, "c")
+		p.send(mdp.Command{Kind: mdp.Drain})
+		p.state("s", mdp.Load{Idle: 5, Workers: 5})
+		m.settle()
+		c.failed(c.ask("s", "x", flags(mdp.FlagNoWait)), mdp.NoWorker, false)
+		c.ask("s", "y")
+		m.pass(100 * time.Millisecond)
+		if n := b.Services()[0].Queue; n != 1 {
+			t.Errorf("%d queued", n)
+		}
+	})
+}
+
+// A peer that says it has not heard us for nearly three heartbeats does not hear
+// us: the link ends here too, without waiting for the other end.
+func TestDeafPeer(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		p := m.fakePeer(b, "p")
+		m.pass(3 * time.Second)
+		p.send(mdp.Command{Kind: mdp.Heartbeat, Head: mdp.Head{Remaining: 2000}})
+		p.alive()
+		p.send(mdp.Command{Kind: mdp.Heartbeat, Head: mdp.Head{Remaining: 2600}})
+		p.gone()
+	})
+}
+
 func TestSelfLinkIsRefused(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b", peers("b"))
