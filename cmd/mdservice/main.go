@@ -6,6 +6,8 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,7 +41,11 @@ func command() *cobra.Command {
   hostmetrics --TCP--> ingest --request--> transform --rows--> rollup --event--> push --websocket--> page
 
 ingest takes one JSON object per line and answers once the row is durable; several
-transform processes share the work and the store.`,
+transform processes share the work and the store.
+
+Every flag may stand in the environment (MD_BROKER) or in the --config file, too; a
+table such as [ingest] is for that part only. Exit codes: 0 ok; 64 wrong usage; 69
+an address is in use, or no store; 70 internal; 78 wrong configuration.`,
 		Example: `  mdservice ingest
   mdservice transform --data /var/lib/mdmesh
   mdservice push --listen 127.0.0.1:8080`,
@@ -62,11 +68,33 @@ transform processes share the work and the store.`,
 
 // connect returns a client of the mesh; it dials when it is first used.
 func (o *options) connect() (*client.Client, error) {
+	if len(o.brokers.List) == 0 {
+		return nil, cli.Exitf(cli.Usage, "no broker is named: give --broker tcp://HOST:PORT, or set MD_BROKER")
+	}
+	for _, e := range o.brokers.List {
+		if !strings.HasPrefix(e, "tcp://") {
+			return nil, cli.Exitf(cli.Usage, "--broker %s: want tcp://HOST:PORT", e)
+		}
+	}
 	c, err := client.New(client.Config{Brokers: o.brokers.List, Logger: o.log})
 	if err != nil {
 		return nil, cli.Exit(cli.Usage, err)
 	}
 	return c, nil
+}
+
+// checkListen refuses an address that cannot be bound, or that other machines reach
+// though nobody asked for that.
+func checkListen(address string, insecure bool) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return cli.Exitf(cli.Usage, "--listen %q: want HOST:PORT", address)
+	}
+	ip := net.ParseIP(host)
+	if insecure || host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return cli.Exitf(cli.Config, "--listen %s is open to the network: bind a loopback address such as 127.0.0.1, or add --insecure", address)
 }
 
 // openStore opens the embedded store in --data.

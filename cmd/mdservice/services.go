@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"syscall"
 	"time"
 
@@ -31,7 +30,12 @@ func (o *options) ingest() *cobra.Command {
   {"series": "cpu.total", "time": "2026-11-21T10:00:00Z", "value": 12.5, "id": "host1-17"}`,
 		Example: `  mdservice ingest
   printf '{"series":"demo","time":"2026-11-21T10:00:00Z","value":1}\n' | nc -N 127.0.0.1 5570`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.runIngest(cmd.Context(), cfg) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkListen(cfg.Listen, cfg.Insecure); err != nil {
+				return err
+			}
+			return o.runIngest(cmd.Context(), cfg)
+		},
 	}
 	cmd.Flags().StringVar(&cfg.Listen, "listen", "127.0.0.1:5570", "TCP `address`")
 	cmd.Flags().BoolVar(&cfg.Insecure, "insecure", false, "allow an address other machines can reach")
@@ -69,10 +73,18 @@ func (o *options) transform() *cobra.Command {
 	var concurrency int
 	var scope string
 	cmd := &cobra.Command{
-		Use:     "transform",
-		Short:   "Write records as rows, as a worker of the mesh",
+		Use:   "transform",
+		Short: "Write records as rows, as a worker of the mesh",
+		Long: `transform answers requests of ingest: it writes their records as rows into the
+store and answers what became of each. Run as many as there is work for.`,
 		Example: "  mdservice transform --data /var/lib/mdmesh --concurrency 4",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case concurrency < 1:
+				return cli.Exitf(cli.Usage, "--concurrency %d: give 1 or more", concurrency)
+			case scope != "mesh" && scope != "local":
+				return cli.Exitf(cli.Usage, "--scope %q: want mesh or local", scope)
+			}
 			return o.runTransform(cmd.Context(), worker.Config{Concurrency: concurrency, Scope: scope})
 		},
 	}
@@ -109,8 +121,10 @@ func (o *options) runTransform(ctx context.Context, cfg worker.Config) error {
 
 func (o *options) rollup() *cobra.Command {
 	return &cobra.Command{
-		Use:     "rollup",
-		Short:   "Sum rows into windows of 10 s, a minute, an hour, a day",
+		Use:   "rollup",
+		Short: "Sum rows into windows of 10 s, a minute, an hour, a day",
+		Long: `rollup computes the windows whose rows have changed anew, from the rows, and
+publishes an event for each. One is enough; several may share a store.`,
 		Example: "  mdservice rollup --data /var/lib/mdmesh",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.runRollup(cmd.Context()) },
 	}
@@ -139,14 +153,14 @@ func (o *options) push() *cobra.Command {
 	var cfg push.Config
 	var insecure bool
 	cmd := &cobra.Command{
-		Use:     "push",
-		Short:   "Serve the page, its websocket and GET /api/rollups",
+		Use:   "push",
+		Short: "Serve the page, its websocket and GET /api/rollups",
+		Long: `push shows the roll-ups: a page with a live chart per series at /, a websocket at
+/ws, and JSON at /api/rollups. It reads the store, and events tell it when.`,
 		Example: "  mdservice push --listen 127.0.0.1:8080",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if host, _, err := net.SplitHostPort(cfg.Listen); err != nil {
-				return cli.Exitf(cli.Usage, "--listen %q: want HOST:PORT", cfg.Listen)
-			} else if ip := net.ParseIP(host); !insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-				return cli.Exitf(cli.Config, "--listen %s is open to the network: bind a loopback address, or add --insecure", cfg.Listen)
+			if err := checkListen(cfg.Listen, insecure); err != nil {
+				return err
 			}
 			return o.runPush(cmd.Context(), cfg)
 		},
@@ -192,6 +206,9 @@ func (o *options) hostmetrics() *cobra.Command {
 from /proc and sends them to ingest over TCP, as any program could.`,
 		Example: "  mdservice hostmetrics --to 127.0.0.1:5570 --interval 1s",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cfg.Interval <= 0 {
+				return cli.Exitf(cli.Usage, "--interval %v: give more than 0, such as 1s", cfg.Interval)
+			}
 			cfg.Logger = o.log
 			m, err := hostmetrics.New(cfg)
 			if err != nil {

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mdmesh/mdmesh/client"
+	"github.com/mdmesh/mdmesh/internal/cli"
+	"github.com/mdmesh/mdmesh/internal/config"
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/mdtest"
+	"github.com/mdmesh/mdmesh/worker"
+)
+
+// mdcli runs the program in this process.
+func mdcli(t *testing.T, args ...string) (code int, out, talk string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code = cli.Run(t.Context(), command(), args, &stdout, &stderr)
+	return code, stdout.String(), stderr.String()
+}
+
+// TestHelp: every command explains itself, with an example.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		if c.Short == "" || c.Long == "" || !strings.Contains(c.Example, "mdcli") {
+			t.Errorf("%s: short %q, long %.20q, example %q", c.CommandPath(), c.Short, c.Long, c.Example)
+		}
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(command())
+	if code, out, _ := mdcli(t, "call", "--help"); code != 0 || !strings.Contains(out, "Examples:") {
+		t.Errorf("exit code %d, help %q", code, out)
+	}
+	if code, out, _ := mdcli(t, "--version"); code != 0 || !strings.HasPrefix(out, "mdcli ") {
+		t.Errorf("exit code %d, version %q", code, out)
+	}
+}
+
+// TestExitCodes: what a script sees of each outcome.
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	o := &options{brokers: config.Endpoints{List: []string{"tcp://a:1", "tcp://b:2"}}}
+	status := func(s mdp.Status, mayHaveRun bool) error {
+		return &client.Error{Op: "call", Service: "x", Err: &mdp.Error{Status: s, Text: "because", MayHaveRun: mayHaveRun}}
+	}
+	for _, c := range []struct {
+		err  error
+		code int
+		text string
+	}{
+		{nil, cli.OK, ""},
+		{status(mdp.AppError, true), cli.Failed, "op: app error: because"},
+		{status(mdp.Conflict, true), cli.Failed, "op: conflict: because (it may have run)"},
+		{status(mdp.NoWorker, false), cli.Unavailable, "op: no worker: because"},
+		{status(mdp.NotOffered, false), cli.Unavailable, "op: not offered: because"},
+		{status(mdp.Expired, false), cli.TempFail, "op: expired: because"},
+		{status(mdp.Busy, false), cli.TempFail, "op: busy: because"},
+		{status(mdp.WorkerLost, true), cli.TempFail, "op: worker lost: because (it may have run)"},
+		{status(mdp.PeerLost, true), cli.TempFail, "op: peer lost: because (it may have run)"},
+		{status(mdp.Denied, false), cli.Denied, "op: denied: because"},
+		{status(mdp.BadRequest, false), cli.Protocol, "op: bad request: because"},
+		{status(mdp.TooBig, false), cli.Usage, "op: too big: because"},
+		{status(mdp.TooBig, true), cli.Failed, "op: too big: because (it may have run)"},
+		{status(mdp.Internal, false), cli.Internal, "op: internal: because"},
+		{fmt.Errorf("%w: last error: %w", client.ErrNoBroker, syscall.ECONNREFUSED), cli.Unavailable,
+			"op: no broker at tcp://a:1, tcp://b:2: connection refused; is mdbroker running there? --broker names others"},
+		{fmt.Errorf("%w: tried x: last error: %w", client.ErrNoBroker, errors.New("odd greeting")), cli.Unavailable,
+			"op: no broker at tcp://a:1, tcp://b:2: odd greeting; is mdbroker running there? --broker names others"},
+		{errors.New("odd"), cli.Internal, "op: odd"},
+	} {
+		err := o.explain("op", c.err)
+		if code := cli.Code(err); code != c.code {
+			t.Errorf("%v: exit code %d, want %d", c.err, code, c.code)
+		}
+		if err != nil && err.Error() != c.text {
+			t.Errorf("got  %q\nwant %q", err, c.text)
+		}
+	}
+	if err := o.explain("op", context.Canceled); !errors.Is(err, context.Canceled) {
+		t.Errorf("Ctrl-C became %v", err)
+	}
+}
+
+// TestStream: parts are printed in order; with JSON each is an object.
+func TestStream(t *testing.T) {
+	t.Parallel()
+	b := mdtest.StartBroker(t)
+	mdtest.StartWorker(t, b, "count", func(ctx context.Context, r *worker.Request) ([][]byte, error) {
+		for _, part := range []string{"1 ", "2 "} {
+			if err := r.Partial(ctx, []byte(part)); err != nil {
+				return nil, err
+			}
+		}
+		return [][]byte{[]byte("3")}, nil
+	})
+	for _, args := range [][]string{{}, {"--stream"}} {
+		code, out, talk := mdcli(t, append([]string{"--broker", b.Endpoint, "call", "count"}, args...)...)
+		if code != 0 || out != "1 2 3" {
+			t.Errorf("%q: exit code %d, printed %q, said %q", args, code, out, talk)
+		}
+	}
+	_, out, _ := mdcli(t, "--broker", b.Endpoint, "-o", "json", "call", "--stream", "count")
+	var parts []string
+	for d := json.NewDecoder(strings.NewReader(out)); d.More(); {
+		var a answer
+		if err := d.Decode(&a); err != nil {
+			t.Fatalf("%q: %v", out, err)
+		}
+		parts = append(parts, string(a.Body[0]))
+	}
+	if strings.Join(parts, "") != "1 2 3" {
+		t.Errorf("objects %q", parts)
+	}
+	_, out, _ = mdcli(t, "--broker", b.Endpoint, "-o", "json", "call", "count")
+	var a answer
+	if err := json.Unmarshal([]byte(out), &a); err != nil || len(a.Partials) != 2 || string(a.Body[0]) != "3" {
+		t.Errorf("%q: %+v, %v", out, a, err)
+	}
+}
+
+func TestCell(t *testing.T) {
+	t.Parallel()
+	for want, v := range map[string]any{
+		"-": nil, "7": json.Number("7"), "true": true, "a,b": []any{"a", "b"}, "plain": "plain",
+		`"line\n"`: "line\n",
+	} {
+		if got := cell(v); got != want {
+			t.Errorf("cell(%#v) = %s, want %s", v, got, want)
+		}
+	}
+}
+
+func TestLoadLimits(t *testing.T) {
+	t.Parallel()
+	for _, l := range []load{
+		{"s", 0, 1, 0, time.Second}, {"s", 10_001, 1, 0, time.Second}, {"s", 1, 0, 0, time.Second}, {"s", 1000, 101, 0, time.Second},
+		{"s", 1, 1, 65 << 20, time.Second}, {"s", 1, 1, 0, 0}, {"", 1, 1, 0, time.Second},
+	} {
+		if err := l.check(); cli.Code(err) != cli.Usage {
+			t.Errorf("%+v: %v, want an error of usage", l, err)
+		}
+	}
+	if err := (&load{"s", 1000, 100, 0, time.Second}).check(); err != nil {
+		t.Error(err)
+	}
+}
