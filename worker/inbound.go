@@ -106,10 +106,10 @@ func (l *link) cancel(b *zsock.Batch) {
 	}
 }
 
-// start hands what has arrived to executors. The reader calls it when it has looked
-// at everything it has read, so that a worker that was stopped for a while and finds
-// CANCELs behind its REQUESTs starts none of them.
-func (l *link) start() {
+// Paused implements zsock.Pauser: it hands what has arrived to executors. Only now
+// has everything that was read been looked at, so a worker that was stopped for a
+// while and finds CANCELs behind its REQUESTs starts none of them.
+func (l *link) Paused(*zsock.Batch, *zsock.Conn) {
 	if len(l.arrived) == 0 { // only the reader adds to it
 		return
 	}

@@ -137,7 +137,7 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 	l := &link{s: s, wake: make(chan struct{}, 1), requests: make(map[uint64]*Request), heartbeat: defaultHeartbeat, limit: math.MaxInt}
 	dial, cancel := context.WithTimeout(ctx, dialTimeout)
 	conn, err := zsock.Dial(dial, s.endpoint, zsock.Config{
-		Type: zsock.Dealer, Network: watched{s.w.cfg.Network, l.start}, Logger: s.w.cfg.Logger,
+		Type: zsock.Dealer, Network: s.w.cfg.Network, Logger: s.w.cfg.Logger,
 	}, l)
 	cancel()
 	if err != nil {

@@ -61,6 +61,12 @@ type Handler interface {
 	Closed(c *Conn, err error)
 }
 
+// Pauser is a [Handler] that wants to know when it has seen every message that was
+// read so far: the reader calls Paused then, before it flushes and reads on.
+type Pauser interface {
+	Paused(b *Batch, c *Conn)
+}
+
 // Config says how sockets behave. The zero value of every field but Type means
 // the default in its comment.
 type Config struct {

@@ -33,6 +33,7 @@ type Conn struct {
 	nc     net.Conn
 	cfg    *Config
 	h      Handler
+	pauser Pauser // h, if it is one
 	peer   Peer
 	sealer sealer
 	tally  *tally
@@ -72,6 +73,7 @@ type tryWriter interface {
 func newConn(l *link, cfg *Config, h Handler, t *tally) *Conn {
 	c := &Conn{nc: l.nc, cfg: cfg, h: h, peer: l.peer, sealer: l.sealer, tally: t}
 	c.peer.ID = lastID.Add(1)
+	c.pauser, _ = h.(Pauser)
 	c.in.init(cfg, l.sealer, l.rest)
 	switch nc := l.nc.(type) {
 	case tryWriter:

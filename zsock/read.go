@@ -88,6 +88,9 @@ func (c *Conn) read() error {
 	in := &c.in
 	for {
 		err := c.parse()
+		if c.pauser != nil {
+			c.pauser.Paused(&in.batch, c)
+		}
 		in.batch.Flush()
 		if err != nil {
 			return err
