@@ -116,7 +116,8 @@ func (b *Broker) Closed(z *zsock.Conn, err error) {
 }
 
 // malformed counts a message that no dialect explains. An empty one is what
-// ZMQ_PROBE_ROUTER sends: no fault. A READY that names no service is answered.
+// ZMQ_PROBE_ROUTER sends: no fault. A worker that cannot be understood when it
+// registers is told so, or it would wait for ever.
 func (c *conn) malformed(batch *zsock.Batch, err error) {
 	b := c.b
 	if errors.Is(err, mdp.ErrEmpty) {
@@ -127,7 +128,7 @@ func (c *conn) malformed(batch *zsock.Batch, err error) {
 	if b.log.IsDebug() {
 		b.log.Debug("message dropped", "remote", c.z.Peer().Remote, "error", err)
 	}
-	if c.cmd.Kind == mdp.Ready {
+	if c.cmd.Role == mdp.Worker && (c.cmd.Kind == mdp.Ready || c.cmd.Kind == mdp.Hello) {
 		c.refuseWorker(batch, mdp.Errorf(mdp.BadRequest, "%v", err))
 	}
 }
