@@ -80,6 +80,7 @@ func (s *service) address(r *request, cmd *mdp.Command) *mdp.Command {
 		cmd.Service = s.nameFrame
 		cmd.Head.Load = s.loadFor(from.conn.link.Load(), now)
 		cmd.Head.Load.ElapsedMs = elapsedMs(r, now)
+		cmd.Head.Flags |= r.flags & mdp.FlagOnce // a worker may have wished so: its home must know
 	}
 	return cmd
 }

@@ -3,7 +3,6 @@ package broker
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -387,93 +386,4 @@ func (p *peer) failed(h mdp.Head, status mdp.Status, mayHaveRun bool) *mdp.Error
 		p.m.t.Fatalf("%v: may have run is %t, want %t", e, e.MayHaveRun, mayHaveRun)
 	}
 	return e
-}
-
-// count is one of the broker's counters.
-func (m *mesh) count(b *Broker, name string) uint64 {
-	m.t.Helper()
-	n, ok := b.Counters()[name]
-	if !ok {
-		m.t.Fatalf("no counter %q", name)
-	}
-	return n
-}
-
-func (m *mesh) wantCount(b *Broker, name string, want uint64) {
-	m.t.Helper()
-	m.settle()
-	if n := m.count(b, name); n != want {
-		m.t.Errorf("counter %s is %d, want %d", name, n, want)
-	}
-}
-
-// empty fails the test if the broker still holds anything.
-func (m *mesh) empty(b *Broker) {
-	m.t.Helper()
-	m.settle()
-	if n := b.held.Load(); n != 0 {
-		m.t.Errorf("broker %s still holds %d octets", b.name, n)
-	}
-	for _, s := range b.allServices() {
-		if err := s.check(); err != nil {
-			m.t.Errorf("broker %s: %v", b.name, err)
-		}
-		if s.table.live != 0 || s.queued() != 0 || s.bytes != 0 || s.wheel.n != 0 {
-			m.t.Errorf("service %s: %d live, %d queued, %d octets, %d deadlines", s.name, s.table.live, s.queued(), s.bytes, s.wheel.n)
-		}
-	}
-}
-
-// check verifies the invariants of a service's books.
-func (s *service) check() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	free, capacity, mesh := 0, 0, 0
-	for w := s.workers.first; w != nil; w = w.all.next {
-		if len(w.held) > w.credit && w.dialect != mdp.Native {
-			return fmt.Errorf("%s: worker holds %d of %d", s.name, len(w.held), w.credit)
-		}
-		if (w.in == &s.idle) != (w.room > 0 && len(w.held) == 0) || (w.in == nil) != (w.room == 0) {
-			return fmt.Errorf("%s: worker with room %d holding %d is in the wrong list", s.name, w.room, len(w.held))
-		}
-		for at, h := range w.held {
-			if h.r == nil {
-				continue
-			}
-			if i := h.r.holder(w, nil); i < 0 || h.r.holders[i].at != at || h.r.token() != h.token {
-				return fmt.Errorf("%s: worker's held %d and its request disagree", s.name, at)
-			}
-		}
-		free, capacity = free+w.room, capacity+w.capacity
-		if !w.local {
-			mesh += w.room
-		}
-	}
-	if free != s.free || capacity != s.capacity || mesh != s.meshFree {
-		return fmt.Errorf("%s: free %d capacity %d mesh %d, counted %d %d %d", s.name, s.free, s.capacity, s.meshFree, free, capacity, mesh)
-	}
-	return s.checkRequests()
-}
-
-func (s *service) checkRequests() error {
-	live, octets := 0, int64(0)
-	for _, r := range s.table.slots {
-		if !r.live {
-			continue
-		}
-		live++
-		octets += r.size + r.from.kept
-		if (r.in != nil) == (len(r.holders) > 0) {
-			return fmt.Errorf("%s: request queued %t with %d holders", s.name, r.in != nil, len(r.holders))
-		}
-		for _, h := range r.holders {
-			if h.worker != nil && h.worker.held[h.at].r != r || h.route != nil && h.route.held[h.at].r != r {
-				return fmt.Errorf("%s: request and holder disagree", s.name)
-			}
-		}
-	}
-	if live != s.table.live || octets != s.bytes {
-		return fmt.Errorf("%s: %d live with %d octets, counted %d with %d", s.name, s.table.live, s.bytes, live, octets)
-	}
-	return nil
 }

@@ -198,6 +198,7 @@ func (s *service) settle(batch *zsock.Batch, r *request, cmd *mdp.Command, m *zs
 		err.MayHaveRun = true
 		s.fail(batch, r, err)
 	case status == mdp.WorkerLost || status == mdp.PeerLost:
+		r.flags |= cmd.Head.Flags & mdp.FlagOnce
 		s.lost(batch, r, status, "at a peer: "+err.Text)
 	case (status == mdp.Busy || status == mdp.NoWorker) && !err.MayHaveRun:
 		s.notTaken(batch, r)

@@ -1,0 +1,171 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock/memsock"
+)
+
+// A request that no message to a worker can carry fails; the worker stays.
+func TestRequestTooBigForWorkers(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", func(c *Config) { c.MaxMessage = 10_000 })
+		w := m.worker(b, "s", 1)
+		f := m.dial(b, "f", mdp.Client, mdp.V02)
+		f.send(mdp.Command{Kind: mdp.Request, Service: []byte("s")}, string(make([]byte, 10_000-8)))
+		w.quiet()
+		m.wantCount(b, "foreign_unanswered", 1)
+		c := m.client(b, "c")
+		h := c.ask("s", "x")
+		w.answer(w.take(), "y")
+		c.answered(h, mdp.OK, "y")
+		m.empty(b)
+	})
+}
+
+func TestAnswerTooBigForClient(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", func(c *Config) { c.MaxMessage = 10_000 })
+		w := m.foreignWorker(b, "s", mdp.V02)
+		c := m.client(b, "c")
+		h := c.ask("s", "x")
+		w.answer(w.take(), string(make([]byte, 10_000-23)))
+		c.failed(h, mdp.TooBig, true)
+		m.empty(b)
+	})
+}
+
+// A client that does not read is told so as long as that fits, and is cut off when
+// nothing does: it must never wait for an answer that was dropped.
+func TestAnswersForClientThatDoesNotRead(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 32)
+		c := m.client(b, "c")
+		m.net.Fault("b", "client-c", memsock.Fault{Stall: true})
+		heads := make(map[mdp.Head]bool)
+		for range 32 {
+			heads[c.ask("s", "x")] = true
+		}
+		for range 32 {
+			w.answer(w.take(), string(make([]byte, 1<<20)))
+			m.settle()
+		}
+		m.net.Heal("b", "client-c")
+		ok, refused := 0, 0
+		for range 32 {
+			switch f := c.expect(mdp.Final); mdp.Status(f.Head.Status) {
+			case mdp.OK:
+				ok++
+			case mdp.Busy:
+				refused++
+			}
+		}
+		if ok == 0 || refused == 0 || ok+refused != 32 {
+			t.Errorf("%d answers and %d refusals", ok, refused)
+		}
+		m.wantCount(b, "answers_dropped", uint64(refused))
+		c.alive()
+	})
+}
+
+func TestClientThatTakesNothingIsCutOff(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		c := m.client(b, "c")
+		m.net.Fault("b", "client-c", memsock.Fault{Stall: true})
+		for i := range 20_000 {
+			c.ask("nobody", "x", flags(mdp.FlagNoWait))
+			if i%1000 == 0 {
+				m.settle()
+			}
+			if len(b.allConns()) == 0 {
+				break
+			}
+		}
+		m.pass(time.Second)
+		if n := len(b.allConns()); n != 0 {
+			t.Errorf("%d connections are open", n)
+		}
+		if m.count(b, "answers_dropped") == 0 {
+			t.Error("no drop was counted")
+		}
+		m.empty(b)
+	})
+}
+
+// An answer must not have a hole: if a part cannot be passed on, the whole fails.
+func TestPartialThatDoesNotFit(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 1)
+		c := m.client(b, "c")
+		m.net.Fault("b", "client-c", memsock.Fault{Stall: true})
+		h := c.ask("s", "x")
+		r := w.take()
+		for range 12 {
+			w.partial(r, string(make([]byte, 1<<20)))
+			m.settle()
+		}
+		w.expect(mdp.Cancel)
+		w.answer(r, "end")
+		m.net.Heal("b", "client-c")
+		parts := 0
+		for m := c.next(); ; m = c.next() {
+			if m.Kind == mdp.Partial {
+				parts++
+				continue
+			}
+			if m.Kind != mdp.Final || mdp.Status(m.Head.Status) != mdp.Busy || m.Head.Token != h.Token {
+				t.Errorf("ended by %v %v", m.Kind, m.err())
+			}
+			break
+		}
+		if parts == 0 || parts >= 12 {
+			t.Errorf("%d parts", parts)
+		}
+		m.wantCount(b, "partials_dropped", 1)
+	})
+}
+
+// A worker whose connection takes nothing is left out, and comes back.
+func TestWorkerThatDoesNotRead(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 100)
+		c := m.client(b, "c")
+		m.net.Fault("b", "worker", memsock.Fault{Stall: true})
+		for range 20 {
+			c.ask("s", string(make([]byte, 1<<20)))
+			m.settle()
+		}
+		st := b.Services()[0]
+		if st.Queue == 0 || st.Running == 0 {
+			t.Fatalf("state %+v", st)
+		}
+		m.net.Heal("b", "worker")
+		for range 20 {
+			w.take()
+		}
+	})
+}
+
+func TestWorkerThatSaysDrain(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 2)
+		c := m.client(b, "c")
+		h := c.ask("s", "x")
+		r := w.take()
+		w.send(mdp.Command{Kind: mdp.Drain})
+		c.ask("s", "y")
+		w.quiet()
+		w.answer(r, "z")
+		c.answered(h, mdp.OK, "z")
+		w.quiet()
+		w.send(mdp.Command{Kind: mdp.Bye})
+		w.gone()
+	})
+}

@@ -1,0 +1,233 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock/memsock"
+)
+
+func TestSelfLinkIsRefused(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", peers("b"))
+		m.pass(30 * time.Second)
+		if n := len(b.upLinks()); n != 0 {
+			t.Errorf("%d links to itself", n)
+		}
+		p := b.Peers()
+		if len(p) != 1 || p[0].State != "down" || p[0].Error != errSelf.Error() {
+			t.Errorf("peers %+v", p)
+		}
+	})
+}
+
+// Where both dialled there is one link in the end, the same for both, and nobody
+// goes on dialling.
+func TestBothDial(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		a, b := m.broker("a", peers("b")), m.broker("b", peers("a"))
+		m.pass(10 * time.Second)
+		la, lb := a.upLinks(), b.upLinks()
+		if len(la) != 1 || len(lb) != 1 || la[0].dialled == "" || lb[0].dialled != "" {
+			t.Fatalf("links %d and %d; the one dialled by the smaller name stays", len(la), len(lb))
+		}
+		accepted := func(b *Broker) uint64 { return b.listeners[0].z.Counters().Accepted }
+		before := accepted(a) + accepted(b)
+		m.pass(time.Minute)
+		if n := accepted(a) + accepted(b); n != before {
+			t.Errorf("%d more connections in a minute", n-before)
+		}
+		for _, broker := range []*Broker{a, b} {
+			if p := broker.Peers(); len(p) != 1 || p[0].State != "up" || p[0].RTTUs <= 0 && p[0].RTTUs != 0 {
+				t.Errorf("peers of %s: %+v", broker.name, p)
+			}
+		}
+		w, c := m.worker(b, "s", 1), m.client(a, "c")
+		m.pass(100 * time.Millisecond)
+		h := c.ask("s", "x")
+		w.answer(w.take(), "y")
+		c.answered(h, mdp.OK, "y")
+	})
+}
+
+func TestPeerRestart(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		a := m.broker("a", peers("b"))
+		b, stop := m.mortal("b")
+		m.up(a, 1)
+		first := a.upLinks()[0].peer.Load().Incarnation
+		w, c := m.worker(b, "s", 1), m.client(a, "c")
+		m.pass(100 * time.Millisecond)
+		for range 5 {
+			h := c.ask("s", "x")
+			w.answer(w.take(), "y")
+			c.answered(h, mdp.OK, "y")
+		}
+		w.close()
+		stop()
+		b = m.broker("b")
+		m.up(a, 1)
+		if a.upLinks()[0].peer.Load().Incarnation == first {
+			t.Fatal("the same incarnation")
+		}
+		w = m.worker(b, "s", 1) // counters start anew on both sides
+		m.pass(100 * time.Millisecond)
+		h := c.ask("s", "x")
+		w.answer(w.take(), "z")
+		c.answered(h, mdp.OK, "z")
+	})
+}
+
+// A newer incarnation replaces a link whose loss was not noticed yet.
+func TestNewIncarnationReplacesLink(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		old := m.fakePeer(b, "p")
+		fresh := m.dial(b, "p", mdp.Peer, mdp.Native)
+		fresh.send(mdp.Command{Kind: mdp.Hello, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "p", Name: "p", Incarnation: "p2"})})
+		fresh.expect(mdp.Welcome)
+		old.gone()
+		m.settle()
+		if l := b.upLinks(); len(l) != 1 || l[0].peer.Load().Incarnation != "p2" {
+			t.Errorf("%d links", len(l))
+		}
+	})
+}
+
+func TestRoundTripIsMeasured(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		m.net.Fault("a", "b", memsock.Fault{Delay: 20 * time.Millisecond})
+		m.net.Fault("b", "a", memsock.Fault{Delay: 30 * time.Millisecond})
+		a, b := linked(m)
+		m.pass(3 * time.Second)
+		for _, broker := range []*Broker{a, b} {
+			if rtt := time.Duration(broker.upLinks()[0].rtt.Load()); rtt != 50*time.Millisecond {
+				t.Errorf("%s measured %v", broker.name, rtt)
+			}
+		}
+	})
+}
+
+// A link that is cut in one direction ends at both ends within three heartbeats and
+// one more, and what was sent over it is redelivered.
+func TestOneWayPartition(t *testing.T) {
+	for _, cut := range [][2]string{{"a", "b"}, {"b", "a"}} {
+		t.Run(fmt.Sprintf("%s does not reach %s", cut[0], cut[1]), func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				a, b := linked(m)
+				m.pass(time.Second)
+				m.net.Fault(cut[0], cut[1], memsock.Fault{Discard: true})
+				m.pass(4 * time.Second)
+				if x, y := len(a.upLinks()), len(b.upLinks()); x != 0 || y != 0 {
+					t.Errorf("links after 4 s: %d and %d", x, y)
+				}
+				m.net.Heal("a", "b")
+				m.up(a, 1)
+				m.up(b, 1)
+			})
+		})
+	}
+}
+
+func TestPartitionRedelivers(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		a, b := linked(m)
+		w, c := m.worker(b, "s", 1), m.client(a, "c")
+		m.pass(100 * time.Millisecond)
+		h := c.ask("s", "x")
+		r := w.take()
+		m.net.Partition("a", "b")
+		home := m.worker(a, "s", 1)
+		again := home.take()
+		home.answer(again, "home")
+		c.answered(h, mdp.OK, "home")
+		w.expect(mdp.Cancel)
+		w.answer(r, "late")
+		m.net.Heal("a", "b")
+		m.up(a, 1)
+		c.quiet()
+		m.empty(a)
+		m.empty(b)
+	})
+}
+
+func TestPeersThatMisbehave(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		p := m.dial(b, "p", mdp.Peer, mdp.Native) // speaks before HELLO
+		p.send(mdp.Command{Kind: mdp.Heartbeat})
+		p.gone()
+		p = m.dial(b, "p", mdp.Peer, mdp.Native)
+		p.send(mdp.Command{Kind: mdp.Hello, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "p"})})
+		p.gone()
+		p = m.fakePeer(b, "p")
+		p.send(mdp.Command{Kind: mdp.Hello, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "q", Name: "q", Incarnation: "q"})})
+		p.gone()
+		p = m.fakePeer(b, "p")
+		p.send(mdp.Command{Kind: mdp.State}, "\x05garbage")
+		p.send(mdp.Command{Kind: mdp.Event}, "")
+		p.send(mdp.Command{Kind: mdp.Final, Service: []byte("never heard of"), Head: mdp.Head{Token: 3}})
+		p.send(mdp.Command{Kind: mdp.Interest}, "x")
+		m.settle()
+		p.alive()
+		m.wantCount(b, "unasked_replies", 1)
+		m.wantCount(b, "protocol_errors", 4)
+	})
+}
+
+func TestLinksAreBounded(t *testing.T) {
+	b, err := New(Config{Listen: []string{"tcp://x:1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxLinks {
+		b.links[fmt.Sprint(i)] = &link{}
+	}
+	if err := b.establish(&link{b: b}, &mdp.HelloMap{Name: "one more", Incarnation: "x"}); !errors.Is(err, errManyLinks) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A service that appears is news within milliseconds; a peer that needs nobody is
+// not told how a queue grows.
+func TestNews(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		p := m.fakePeer(b, "p")
+		m.pass(100 * time.Millisecond)
+		p.quiet()
+		w := m.worker(b, "s", 2)
+		m.pass(10 * time.Millisecond)
+		if e := p.entry(); e.Load.Workers != 2 || e.Load.Idle != 0 || e.Need {
+			t.Errorf("a peer without need is offered nothing: %+v", e)
+		}
+		p.send(mdp.Command{Kind: mdp.State}, string(mdp.AppendState(nil, &mdp.StateEntry{Service: []byte("s"), Need: true, Load: mdp.Load{Queue: 3}})))
+		m.pass(1100 * time.Millisecond) // the refresh
+		var e mdp.StateEntry
+		for len(p.got) > 0 {
+			e = p.entry()
+		}
+		if e.Load.Idle != 2 {
+			t.Errorf("a peer in need is offered what is idle: %+v", e)
+		}
+		c := m.client(b, "c")
+		c.ask("s", "x")
+		w.take()
+		m.pass(20 * time.Millisecond)
+		if e := p.entry(); e.Load.Idle != 1 {
+			t.Errorf("idle that was offered is withdrawn: %+v", e)
+		}
+	})
+}
+
+func (p *peer) entry() (e mdp.StateEntry) {
+	p.m.t.Helper()
+	s := p.expect(mdp.State)
+	if _, err := mdp.NextState(s.frames[s.Body], &e); err != nil {
+		p.m.t.Fatal(err)
+	}
+	return e
+}
