@@ -2,6 +2,7 @@ package zsock
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -59,7 +60,7 @@ func shakeScript(t *testing.T, says []byte, piece int) (*link, error) {
 	t.Helper()
 	cfg := fuzzConfig(t, Router)
 	peer := &script{says: says, piece: piece}
-	g := &guard{Conn: peer, mech: newNull(Router, true)}
+	g := &guard{Conn: peer, ctx: context.Background(), mech: newNull(Router, true)}
 	l, err := openGuarded(g, cfg, true)
 	if err != nil {
 		if strings.Contains(err.Error(), "panic") {

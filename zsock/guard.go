@@ -2,15 +2,18 @@ package zsock
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
+	"time"
 )
 
 const (
 	greetingSize     = 64
 	maxHandshakeBody = 2 << 10 // octets of one command before READY
+	lastLook         = 50 * time.Millisecond
 )
 
 // guard stands between a stranger and zmq4 during the handshake. zmq4 reads only
@@ -18,6 +21,7 @@ const (
 // at a time. Octets behind the last command stay in the guard for the codec.
 type guard struct {
 	net.Conn
+	ctx  context.Context // of the handshake, which is this value's whole life
 	mech mechanism
 
 	in      []byte // received, not yet checked
@@ -26,6 +30,7 @@ type guard struct {
 	greeted bool   // the peer's greeting is checked
 	sent    bool   // our greeting is written
 	minor   byte   // of the peer's version
+	looked  bool   // the last look was taken
 	err     error  // the first refusal; stays
 }
 
@@ -153,6 +158,9 @@ func (g *guard) fill(n int) error {
 			return nil // the greeting is looked at as it comes
 		}
 		if err != nil && len(g.in) < n {
+			if isTimeout(err) && g.lastLook() {
+				continue
+			}
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
@@ -160,6 +168,20 @@ func (g *guard) fill(n int) error {
 		}
 	}
 	return nil
+}
+
+// lastLook extends the handshake once, by a moment: what the peer said in time may
+// lie unread in the kernel because this process did not get to run.
+func (g *guard) lastLook() bool {
+	if g.looked || g.ctx.Err() != nil {
+		return false
+	}
+	g.looked = true
+	_ = g.Conn.SetDeadline(time.Now().Add(lastLook))
+	if g.ctx.Err() != nil { // it may have ended in between, and its deadline was overruled
+		_ = g.Conn.SetDeadline(longAgo)
+	}
+	return true
 }
 
 // Write passes the greeting at once and then whole frames: zmq4 writes header and

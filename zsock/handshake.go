@@ -54,7 +54,7 @@ func shake(ctx context.Context, nc net.Conn, cfg *Config, server bool) (*link, e
 	deadline := time.Now().Add(cfg.HandshakeTimeout)
 	_ = nc.SetDeadline(deadline)
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(longAgo) })
-	g := &guard{Conn: nc, mech: cfg.mechanism(cfg.Type, server)}
+	g := &guard{Conn: nc, ctx: ctx, mech: cfg.mechanism(cfg.Type, server)}
 	l, err := openGuarded(g, cfg, server)
 	if !stop() && err == nil {
 		err = ctx.Err()
