@@ -87,9 +87,18 @@ supervise() {
 }
 supervise
 
+# A port that somebody else has will not come free by waiting.
+ports_are_ours() {
+	if grep -hs -e 'address in use' -e 'address already in use' "$run"/logs/* >&2; then
+		echo "run: a port is taken (above); choose ten others with MD_PORT_BASE=20000 or the like" >&2
+		exit 69
+	fi
+}
+
 # The page is up when push says where it listens.
 tries=0
 until grep -qs 'listening role=page' "$run"/logs/push*; do
+	ports_are_ours
 	if ! kill -0 "$supervisor" 2>/dev/null; then
 		echo "run: the supervisor ended; its last words are above" >&2
 		exit 70
@@ -102,6 +111,7 @@ until grep -qs 'listening role=page' "$run"/logs/push*; do
 	fi
 	sleep 0.1
 done
+ports_are_ours
 echo "page http://127.0.0.1:$page/"
 echo "logs $run/logs"
 echo "look around: $bin/mdcli --broker $A services; $bin/mdsupervisor status --socket $run/supervisor.sock"

@@ -2,9 +2,11 @@ package pipeline
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -17,13 +19,18 @@ import (
 // script is what `make run` runs.
 const script = "../../examples/pipeline/run.sh"
 
-// run starts the script on free ports and waits for the page. Its temporary
-// folder is made in temp.
+// command prepares the script; its temporary folder is made in temp.
+func command(t testing.TB, base int, temp string) *exec.Cmd {
+	cmd := exec.Command(script)
+	cmd.Env = append(meshproc.Environment(t), "MD_BIN="+meshproc.Binaries(t), fmt.Sprintf("MD_PORT_BASE=%d", base), "TMPDIR="+temp)
+	return cmd
+}
+
+// run starts the script on free ports and waits for the page.
 func run(t testing.TB, temp string) *mesh {
 	t.Helper()
 	m := &mesh{t: t, base: meshproc.FreePorts(t, ports)}
-	cmd := exec.Command(script)
-	cmd.Env = append(meshproc.Environment(t), "MD_BIN="+meshproc.Binaries(t), fmt.Sprintf("MD_PORT_BASE=%d", m.base), "TMPDIR="+temp)
+	cmd := command(t, m.base, temp)
 	begun := time.Now()
 	m.holder = meshproc.Start(t, cmd)
 	t.Cleanup(m.logs)
@@ -78,6 +85,50 @@ func TestRunImpatiently(t *testing.T) {
 	temp := meshproc.Folder(t)
 	m := run(t, temp)
 	m.ctrlC(temp, 3)
+}
+
+// TestRunEndsBySignal: the script alone gets the signal, as from a service
+// manager or a terminal that is closed.
+func TestRunEndsBySignal(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+		temp := meshproc.Folder(t)
+		m := run(t, temp)
+		pids := m.pids()
+		m.holder.Signal(t, sig)
+		m.nothingLeft(temp, m.holder.Wait(t), pids)
+	}
+}
+
+// TestRunPortTaken: the script says so at once, and what to do.
+func TestRunPortTaken(t *testing.T) {
+	t.Parallel()
+	for _, port := range []int{portA, portBSubscribe, portBHTTP, portIngest, portPage} {
+		base := meshproc.FreePorts(t, ports)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		temp := meshproc.Folder(t)
+		r := meshproc.Run(t, command(t, base, temp))
+		want := fmt.Sprintf(`127\.0\.0\.1:%d: .*in use.*\nrun: .*MD_PORT_BASE=20000`, base+port)
+		if r.Code != 69 || r.Stdout != "" || !regexp.MustCompile(want).MatchString(r.Stderr) {
+			t.Errorf("%s taken: exit code %d\n%s%s", roles[port], r.Code, r.Stdout, r.Stderr)
+		}
+		if left, files := meshproc.Marked(t), entries(t, temp); len(left) > 0 || len(files) > 0 {
+			t.Errorf("%s taken: processes %v and files %v left", roles[port], left, files)
+		}
+		_ = l.Close()
+	}
+}
+
+func entries(t testing.TB, dir string) []os.DirEntry {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
 }
 
 // showsThisMachine waits for the series that hostmetrics must have everywhere,
@@ -177,6 +228,12 @@ func (m *mesh) ctrlC(temp string, times int) {
 	}
 	code := m.holder.Wait(m.t)
 	m.t.Logf("all over %v after Ctrl-C (promised: 5 s)", time.Since(begun))
+	m.nothingLeft(temp, code, pids)
+}
+
+// nothingLeft checks that the script ended well, and all that it had started.
+func (m *mesh) nothingLeft(temp string, code int, pids map[string]int) {
+	m.t.Helper()
 	if code != 0 {
 		m.t.Errorf("exit code %d", code)
 	}
@@ -188,7 +245,7 @@ func (m *mesh) ctrlC(temp string, times int) {
 	if left := meshproc.Marked(m.t); len(left) > 0 {
 		m.t.Errorf("processes left: %v", left)
 	}
-	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
-		m.t.Errorf("files left: %v %v", left, err)
+	if left := entries(m.t, temp); len(left) > 0 {
+		m.t.Errorf("files left: %v", left)
 	}
 }
