@@ -24,8 +24,8 @@ type events struct {
 
 // subscriber is one SUB connection. Guarded by events.mu.
 type subscriber struct {
-	prefixes map[string]int // counted: two subscribes need two cancels (RFC 29)
-	octets   int            // of all prefixes
+	prefixes map[string]struct{}
+	octets   int // of all prefixes
 }
 
 // Limits of one subscriber.
@@ -145,7 +145,7 @@ type subscribers events
 func (s *subscribers) Opened(c *zsock.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.subs[c] = &subscriber{prefixes: make(map[string]int)}
+	s.subs[c] = &subscriber{prefixes: make(map[string]struct{})}
 }
 
 // Message takes a subscription (01 prefix) or its end (00 prefix).
@@ -162,22 +162,20 @@ func (s *subscribers) Message(_ *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
 	}
 }
 
-// subscribe counts a subscription or its end. It reports false when there is no
-// room, or nothing to end.
+// subscribe enters a prefix or ends it. Prefixes are a set, as in libzmq: its SUB
+// says SUBSCRIBE for each of two equal subscriptions, but CANCEL once, with the
+// last. It reports false when there is no room, or nothing to end.
 func (s *subscriber) subscribe(prefix string, on bool) bool {
-	n := s.prefixes[prefix]
+	_, known := s.prefixes[prefix]
 	switch {
-	case on && n == 0:
+	case on && known:
+	case on:
 		if len(s.prefixes) >= maxSubscriptions || s.octets+len(prefix) > maxPrefixes {
 			return false
 		}
 		s.octets += len(prefix)
-		s.prefixes[prefix] = 1
-	case on:
-		s.prefixes[prefix] = n + 1
-	case n > 1:
-		s.prefixes[prefix] = n - 1
-	case n == 1:
+		s.prefixes[prefix] = struct{}{}
+	case known:
 		s.octets -= len(prefix)
 		delete(s.prefixes, prefix)
 	default:

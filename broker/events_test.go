@@ -59,7 +59,7 @@ func TestEvents(t *testing.T) {
 		m.wantCount(b, "events_unread", 1)
 		all.raw("\x01")
 		some.raw("\x01a/")
-		some.raw("\x01a/") // counted: two subscribes need two cancels
+		some.raw("\x01a/") // said twice, as libzmq does, and cancelled once
 		some.raw("\x01b")
 		m.settle()
 		pub.raw("a/1", "x", "y")
@@ -70,10 +70,6 @@ func TestEvents(t *testing.T) {
 		some.raw("\x00a/")
 		m.settle()
 		pub.raw("a/2", "x")
-		wantEvents(t, some, "a/2|x")
-		some.raw("\x00a/")
-		m.settle()
-		pub.raw("a/3", "x")
 		wantEvents(t, some)
 		all.close()
 		m.settle()
@@ -156,7 +152,7 @@ func TestSlowSubscriber(t *testing.T) {
 }
 
 func TestSubscriptionsAreBounded(t *testing.T) {
-	s := &subscriber{prefixes: make(map[string]int)}
+	s := &subscriber{prefixes: make(map[string]struct{})}
 	for i := range maxSubscriptions {
 		if !s.subscribe(strconv.Itoa(i), true) {
 			t.Fatalf("subscription %d refused", i)
@@ -165,13 +161,13 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	if s.subscribe("one more", true) {
 		t.Error("one more than the bound is taken")
 	}
-	if !s.subscribe("7", true) || !s.subscribe("7", false) || !s.subscribe("7", false) || s.subscribe("7", false) {
-		t.Error("subscriptions are not counted")
+	if !s.subscribe("7", true) || !s.subscribe("7", false) || s.subscribe("7", false) {
+		t.Error("subscriptions are no set")
 	}
 	if !s.subscribe("one more", true) {
 		t.Error("no room though one was cancelled")
 	}
-	big := &subscriber{prefixes: make(map[string]int)}
+	big := &subscriber{prefixes: make(map[string]struct{})}
 	prefix := strings.Repeat("x", 4000)
 	n := 0
 	for big.subscribe(prefix+strconv.Itoa(n), true) {
