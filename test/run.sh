@@ -58,4 +58,6 @@ if [ -n "$missing" ]; then
 	fi
 fi
 
+# Costs cannot be counted under the race detector.
+go test -count=1 -run 'Alloc|Cost|Small' ./mdp ./zsock ./client
 exec go test -race -count=1 -timeout 40m ./...

@@ -3,73 +3,8 @@ package zsock
 import (
 	"bytes"
 	"errors"
-	"runtime"
-	"strings"
 	"testing"
 )
-
-// TestSteadyStateAllocatesNothing counts what the whole process allocates while
-// messages go to an echo and back over TCP.
-func TestSteadyStateAllocatesNothing(t *testing.T) {
-	if raceEnabled {
-		t.Skip("pools drop values at random under the race detector")
-	}
-	for _, size := range []int{64, 4 << 10, 64 << 10} {
-		tr := transports()[0]
-		l := listen(t, tr, Config{}, &echoServer{})
-		back := make(chan struct{}, 1)
-		h := &recorder{opened: make(chan *Conn, 1), closed: make(chan error, 1)}
-		h.then = func(*Batch, *Conn, *Msg) { back <- struct{}{} }
-		c := dial(t, tr, l, Config{}, h)
-		body := NewBody(make([]byte, size))
-		head := [][]byte{nil, []byte("MDPC02"), []byte("echo")}
-		var b Batch
-		round := func() {
-			if err := c.Send(&b, head, body); err != nil {
-				t.Fatal(err)
-			}
-			b.Flush()
-			<-back
-		}
-		for range 100 {
-			round()
-		}
-		if n := testing.AllocsPerRun(2000, round); n >= 1 {
-			t.Errorf("%d octets: %v allocations per round trip", size, n)
-		}
-		body.Release()
-	}
-}
-
-// TestIdleConnectionsAreSmall measures both ends of idle connections that have
-// been busy, in user space.
-func TestIdleConnectionsAreSmall(t *testing.T) {
-	const n = 500
-	usage := func() uint64 {
-		runtime.GC()
-		runtime.GC() // pools keep what they had for one collection more
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc + m.StackInuse
-	}
-	tr := transports()[0]
-	h := newRecorder()
-	h.then = func(b *Batch, c *Conn, m *Msg) { _ = c.Send(b, nil, m.Body(0)) }
-	l := listen(t, tr, Config{}, h)
-	before := usage()
-	peers := make([]*rawPeer, n)
-	for i := range peers {
-		peers[i] = open(t, tr, l, "DEALER", 0)
-		p := peers[i]
-		p.write(frame(1, ""), frame(0, strings.Repeat("x", 40)))
-		p.want(frame(1, ""), frame(0, strings.Repeat("x", 40)))
-	}
-	each := (usage() - before) / n
-	t.Logf("%d octets per idle connection, the test's own end included", each)
-	if each > 12<<10 && !raceEnabled {
-		t.Errorf("%d octets per idle connection", each)
-	}
-}
 
 func TestBodies(t *testing.T) {
 	t.Parallel()

@@ -1,5 +1,0 @@
-//go:build !race
-
-package zsock
-
-const raceEnabled = false
