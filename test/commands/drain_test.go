@@ -33,7 +33,7 @@ func TestDrain(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if code := call.Wait(t); code != 0 || call.Output() != "done" {
+			if code := call.Wait(t); code != 0 || answer(call) != "done" {
 				t.Errorf("the caller got %d, %q; want done", code, call.Output())
 			}
 			if code := p.Wait(t); code != 0 {
@@ -59,7 +59,7 @@ func TestDrainTimeout(t *testing.T) {
 	if code := workers[worker].Wait(t); code != 0 {
 		t.Errorf("the worker's exit code %d, want 0", code)
 	}
-	if code := call.Wait(t); code != 0 || call.Output() != "attempt 2" {
+	if code := call.Wait(t); code != 0 || answer(call) != "attempt 2" {
 		t.Errorf("the caller got %d, %q; want attempt 2", code, call.Output())
 	}
 	gone(t, program)

@@ -87,6 +87,18 @@ func list(t *testing.T, b *broker, listing string) (rows []map[string]any) {
 	return rows
 }
 
+// answer is what a call in the background printed, without the talk of its library,
+// which may warn of a connection that has ended.
+func answer(p *meshproc.Process) string {
+	var data []string
+	for line := range strings.SplitSeq(p.Output(), "\n") {
+		if !strings.Contains(line, " [WARN] ") {
+			data = append(data, line)
+		}
+	}
+	return strings.Join(data, "\n")
+}
+
 // linked waits until b has a link that is up.
 func linked(t *testing.T, b *broker) {
 	t.Helper()
