@@ -361,7 +361,11 @@ func (l *link) Closed(_ *zsock.Conn, err error) {
 			c.lost(x, &b, l, err)
 		}
 	}
-	if !c.closed {
+	switch {
+	case c.closed:
+	case errors.Is(err, errBye): // announced: nothing to worry about
+		c.log.Info("broker said goodbye", "endpoint", l.endpoint)
+	default:
 		c.log.Warn("connection to broker ended", "endpoint", l.endpoint, "error", err)
 	}
 }

@@ -84,7 +84,7 @@ func (c *conn) read(ctx context.Context) {
 		}
 		if bad++; bad >= c.srv.cfg.MaxBad {
 			c.srv.counts.add(countConnTooBad)
-			c.srv.log.Info("closing a connection that sends no records", "remote", c.nc.RemoteAddr(), "bad-lines", bad)
+			c.srv.log.Debug("closing a connection that sends no records", "remote", c.nc.RemoteAddr(), "bad-lines", bad)
 			c.refuse(ctx, fmt.Sprintf("%d unreadable lines in a row; closing the connection", bad), true)
 			byUs = true
 			break
