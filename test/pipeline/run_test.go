@@ -111,7 +111,8 @@ func TestRunPortTaken(t *testing.T) {
 		}
 		temp := meshproc.Folder(t)
 		r := meshproc.Run(t, command(t, base, temp))
-		want := fmt.Sprintf(`127\.0\.0\.1:%d: .*in use.*\nrun: .*MD_PORT_BASE=20000`, base+port)
+		// The supervisor may log between the two lines.
+		want := fmt.Sprintf(`127\.0\.0\.1:%d: .*in use(?s:.*)\nrun: .*MD_PORT_BASE=20000`, base+port)
 		if r.Code != 69 || r.Stdout != "" || !regexp.MustCompile(want).MatchString(r.Stderr) {
 			t.Errorf("%s taken: exit code %d\n%s%s", roles[port], r.Code, r.Stdout, r.Stderr)
 		}
