@@ -15,7 +15,7 @@ import (
 // are bounded: services by the broker's own bound, nothing per client.
 type collector struct {
 	b       *broker.Broker
-	events  *prometheus.Desc
+	counts  map[string]*prometheus.Desc // by the counter's name
 	queue   *prometheus.Desc
 	oldest  *prometheus.Desc
 	workers *prometheus.Desc
@@ -30,10 +30,14 @@ func metrics(b *broker.Broker) http.Handler {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("mdmesh_broker_"+name, help, labels, nil)
 	}
+	counts := make(map[string]*prometheus.Desc)
+	for name := range b.Counters() {
+		counts[name] = desc(name+"_total", "Counter "+name+" of /state.")
+	}
 	r := prometheus.NewRegistry()
 	r.MustRegister(&collector{
 		b:       b,
-		events:  desc("total", "What happened so far, by kind; drops are named by reason.", "kind"),
+		counts:  counts,
 		queue:   desc("queue_requests", "Requests waiting for a worker.", "service"),
 		oldest:  desc("queue_oldest_seconds", "Age of the oldest waiting request.", "service"),
 		workers: desc("workers", "Worker sessions.", "service"),
@@ -47,7 +51,10 @@ func metrics(b *broker.Broker) http.Handler {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.events, c.queue, c.oldest, c.workers, c.running, c.links, c.conns, c.octets} {
+	for _, d := range c.counts {
+		ch <- d
+	}
+	for _, d := range []*prometheus.Desc{c.queue, c.oldest, c.workers, c.running, c.links, c.conns, c.octets} {
 		ch <- d
 	}
 }
@@ -58,8 +65,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	st := c.b.State()
-	for kind, n := range st.Counters {
-		ch <- prometheus.MustNewConstMetric(c.events, prometheus.CounterValue, float64(n), kind)
+	for name, n := range st.Counters {
+		ch <- prometheus.MustNewConstMetric(c.counts[name], prometheus.CounterValue, float64(n))
 	}
 	for _, s := range st.Services {
 		name := printable(s.Name)

@@ -67,7 +67,7 @@ func TestHTTP(t *testing.T) {
 	_, text = ask(t, "GET", b.http+"/metrics", nil)
 	for _, line := range []string{
 		`mdmesh_broker_workers{service="echo"} 1`, `mdmesh_broker_queue_requests{service="echo"} 0`,
-		"# TYPE mdmesh_broker_total counter", "mdmesh_broker_connections ",
+		"# TYPE mdmesh_broker_redelivered_total counter", "mdmesh_broker_connections ",
 	} {
 		if !strings.Contains(text, line) {
 			t.Errorf("metrics lack %q", line)
