@@ -20,6 +20,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -141,9 +143,23 @@ func (b *Broker) Listen() ([]Bound, error) {
 		}
 	}
 	if b.name = b.cfg.Name; b.name == "" {
-		b.name = strings.TrimPrefix(b.listeners[0].Endpoint, "tcp://")
+		b.name = defaultName(b.listeners[0].Endpoint)
 	}
 	return b.Bound(), nil
+}
+
+// defaultName is HOST:PORT of an endpoint; for one bound to all addresses, which
+// many hosts are, the host is this machine's name.
+func defaultName(endpoint string) string {
+	name := strings.TrimPrefix(endpoint, "tcp://")
+	host, port, err := net.SplitHostPort(name)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
+		return name
+	}
+	if machine, err := os.Hostname(); err == nil {
+		return net.JoinHostPort(machine, port)
+	}
+	return name
 }
 
 // unbind gives back what was bound before an error.

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -19,8 +20,9 @@ type link struct {
 
 	rtt      atomic.Int64 // round trip in ns, measured by the heartbeat
 	peer     atomic.Pointer[mdp.HelloMap]
-	draining atomic.Bool // the peer said DRAIN: it is sent nothing new
-	down     atomic.Bool // set before its routes are dropped: it gets no new ones
+	draining atomic.Bool  // the peer said DRAIN: it is sent nothing new
+	down     atomic.Bool  // set before its routes are dropped: it gets no new ones
+	heard    atomic.Int64 // broker clock, as the ticker last saw it
 
 	lastEvent uint64 // sequence of the peer's last event; of the reader goroutine
 	lastBeat  int64  // of the ticker goroutine
@@ -108,6 +110,7 @@ var (
 	errSelf      = errors.New("the endpoint leads to this broker itself")
 	errDuplicate = errors.New("second link to the same broker")
 	errManyLinks = errors.New("too many links")
+	errTwin      = errors.New("another broker of the same name is linked: give each its own --name")
 	errDeaf      = errors.New("the peer does not hear us")
 )
 
@@ -255,8 +258,15 @@ func (b *Broker) establish(l *link, hello *mdp.HelloMap) error {
 	if len(b.links) >= maxLinks && b.links[hello.Name] == nil {
 		return errManyLinks
 	}
+	if hello.Name == b.name {
+		return fmt.Errorf("%w (%s)", errTwin, b.name)
+	}
 	if old := b.links[hello.Name]; old != nil {
-		crossed := old.peer.Load().Incarnation == hello.Incarnation && (old.dialled == "") != (l.dialled == "")
+		same := old.peer.Load().Incarnation == hello.Incarnation
+		if !same && b.now()-old.heard.Load() < int64(2*b.cfg.Heartbeat) {
+			return fmt.Errorf("%w (%s)", errTwin, hello.Name) // a restarted one's old link is silent, if not closed
+		}
+		crossed := same && (old.dialled == "") != (l.dialled == "")
 		if crossed && (b.name < hello.Name) != (l.dialled != "") {
 			b.linkedTo(l.dialled, hello.Name)
 			return errDuplicate
@@ -266,6 +276,7 @@ func (b *Broker) establish(l *link, hello *mdp.HelloMap) error {
 	}
 	l.peer.Store(hello)
 	l.up, l.since = true, b.now()
+	l.heard.Store(l.since)
 	b.links[hello.Name] = l
 	b.linkCount.Store(int32(len(b.links)))
 	b.linkedTo(l.dialled, hello.Name)

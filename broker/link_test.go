@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -81,13 +82,24 @@ func TestPeerRestart(t *testing.T) {
 	})
 }
 
-// A newer incarnation replaces a link whose loss was not noticed yet.
+// A newer incarnation replaces a link whose loss was not noticed yet, but not one
+// that lives: that is another broker of the same name.
 func TestNewIncarnationReplacesLink(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b")
+		hello := mdp.Command{Kind: mdp.Hello, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "p", Name: "p", Incarnation: "p2"})}
 		old := m.fakePeer(b, "p")
+		twin := m.dial(b, "p", mdp.Peer, mdp.Native)
+		twin.send(hello)
+		if w := twin.expect(mdp.Welcome); mdp.Status(w.Head.Status) != mdp.NotTaken {
+			t.Errorf("a second broker of the name gets %v", mdp.Status(w.Head.Status))
+		}
+		old.alive()
+		old.mute.Store(true)
+		m.pass(2400 * time.Millisecond)
+		old.alive()
 		fresh := m.dial(b, "p", mdp.Peer, mdp.Native)
-		fresh.send(mdp.Command{Kind: mdp.Hello, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "p", Name: "p", Incarnation: "p2"})})
+		fresh.send(hello)
 		fresh.expect(mdp.Welcome)
 		old.gone()
 		m.settle()
@@ -95,6 +107,36 @@ func TestNewIncarnationReplacesLink(t *testing.T) {
 			t.Errorf("%d links", len(l))
 		}
 	})
+}
+
+// A broker does not link with another one of its own name.
+func TestOwnNameIsRefused(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		p := m.dial(b, "p", mdp.Peer, mdp.Native)
+		p.send(mdp.Command{Kind: mdp.Hello, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "p", Name: "b", Incarnation: "p"})})
+		if w := p.expect(mdp.Welcome); mdp.Status(w.Head.Status) != mdp.NotTaken {
+			t.Errorf("got %v", mdp.Status(w.Head.Status))
+		}
+	})
+}
+
+func TestDefaultName(t *testing.T) {
+	t.Parallel()
+	machine, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for endpoint, want := range map[string]string{
+		"tcp://127.0.0.1:5555": "127.0.0.1:5555",
+		"tcp://0.0.0.0:5555":   machine + ":5555",
+		"tcp://[::]:5555":      machine + ":5555",
+		"inproc://b":           "inproc://b",
+	} {
+		if got := defaultName(endpoint); got != want {
+			t.Errorf("%s: %s, want %s", endpoint, got, want)
+		}
+	}
 }
 
 func TestRoundTripIsMeasured(t *testing.T) {

@@ -142,6 +142,9 @@ func (c *conn) observe(now int64) {
 	w := &c.watch
 	if n := c.received.Load(); n != w.received || w.heard == 0 {
 		w.received, w.heard = n, now
+		if l := c.link.Load(); l != nil {
+			l.heard.Store(now)
+		}
 	}
 	if n := c.sent.Load(); n != w.sent || w.said == 0 {
 		w.sent, w.said = n, now
