@@ -102,6 +102,11 @@ func (s system) environment(c *child) []string {
 // lookup finds a program: a bare name first beside the supervisor's own binary,
 // then in PATH; a relative path from the child's directory.
 func lookup(name, directory string) (string, error) {
+	if directory != "" {
+		if info, err := os.Stat(directory); err != nil || !info.IsDir() {
+			return "", fmt.Errorf("directory %s: no such folder", directory)
+		}
+	}
 	if strings.ContainsRune(name, '/') {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(directory, name)

@@ -259,5 +259,5 @@ func orDefault(d *config.Duration, def time.Duration) time.Duration {
 	if d == nil {
 		return def
 	}
-	return time.Duration(*d)
+	return d.Duration
 }

@@ -104,3 +104,12 @@ func TestLookup(t *testing.T) {
 		}
 	}
 }
+
+// TestMissingDirectory: the folder is named, not the command.
+func TestMissingDirectory(t *testing.T) {
+	t.Parallel()
+	gone := filepath.Join(t.TempDir(), "gone")
+	if _, err := lookup("sh", gone); err == nil || !strings.Contains(err.Error(), gone) {
+		t.Errorf("lookup: %v", err)
+	}
+}

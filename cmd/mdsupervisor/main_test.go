@@ -392,7 +392,7 @@ func TestBadFile(t *testing.T) {
 			}
 		})
 	}
-	if code, out, errs := call(t, "run", "--config", file(t, folder(t), sleepers), "--check-config"); code != 0 || out+errs != "" {
+	if code, out, errs := call(t, "run", "--config", file(t, folder(t), sleepers), "--check-config"); code != 0 || out != "" || errs != "configuration ok\n" {
 		t.Errorf("good file: exit code %d, %q %q", code, out, errs)
 	}
 	if code, _, errs := call(t, "run", "--config", "/no/such.toml", "--socket", "/tmp/s"); code != 78 || errs != "mdsupervisor: /no/such.toml: no such file\n" {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"sync"
@@ -78,6 +79,7 @@ func (r *runOptions) run(ctx context.Context) error {
 		if err := file.CheckCommands(); err != nil {
 			return cli.Exitf(cli.Config, "%s: %w", r.config, err)
 		}
+		fmt.Fprintln(os.Stderr, "configuration ok")
 		return nil
 	}
 	log := logging.New("mdsupervisor")

@@ -20,6 +20,20 @@ else
 	ingest=5570 page=8080
 fi
 
+# Nothing is started before all ports are known to be free: half a mesh could join
+# the one that has them, and take its work to another store.
+for port in $a $a_pub $a_sub $a_http $b $b_pub $b_sub $b_http $ingest $page; do
+	if [ "$port" -lt 1 ] || [ "$port" -gt 65535 ]; then
+		echo "run: MD_PORT_BASE=$MD_PORT_BASE: there is no port $port; give 1 to 65526" >&2
+		exit 64
+	fi
+	# /proc/net/tcp has local addresses in hexadecimal; 0A is a listener
+	if grep -qsiE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$port") [0-9A-F:]+ 0A" /proc/net/tcp /proc/net/tcp6; then
+		echo "run: port $port is in use; choose ten others with MD_PORT_BASE=20000 or the like" >&2
+		exit 69
+	fi
+done
+
 run=$(mktemp -d "${TMPDIR:-/tmp}/mdmesh.XXXXXX")
 data=${MD_DATA:-$run/data}
 mkdir -p "$data"

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -126,7 +127,7 @@ func explain(path string, text []byte, err error) error {
 	}
 	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
 		line, column := bad.Position()
-		return at(path, text, line, column, strings.TrimPrefix(bad.Error(), "toml: "), nil)
+		return at(path, text, line, column, plain(strings.TrimPrefix(bad.Error(), "toml: ")), nil)
 	}
 	return &Error{File: path, Reason: strings.TrimPrefix(err.Error(), "toml: "), err: err}
 }
@@ -139,4 +140,30 @@ func at(path string, text []byte, line, column int, reason string, err error) *E
 		e.source = strings.TrimRight(string(lines[line-1]), "\r")
 	}
 	return e
+}
+
+var mismatch = regexp.MustCompile(`^cannot decode TOML (\w+) into .* of type (\S+)$`)
+
+// plain says a mismatch of types in words of the file, not of this program.
+func plain(reason string) string {
+	m := mismatch.FindStringSubmatch(reason)
+	if m == nil {
+		return reason
+	}
+	wanted := m[2]
+	switch {
+	case strings.HasPrefix(wanted, "[]"):
+		wanted = `a list such as ["a", "b"]`
+	case strings.HasPrefix(wanted, "map["):
+		wanted = `a table such as { KEY = "value" }`
+	case strings.Contains(wanted, "int"):
+		wanted = "a whole number"
+	case strings.Contains(wanted, "float"):
+		wanted = "a number"
+	case wanted == "bool":
+		wanted = "true or false"
+	case strings.HasSuffix(strings.ToLower(wanted), "string"):
+		wanted = "a text in quotes"
+	}
+	return "this is a " + m[1] + "; write " + wanted
 }

@@ -135,3 +135,24 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// TestPlain: a wrong type is told in words of the file.
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"[[child]]\nnumprocs = \"3\"\n":      "this is a string; write a whole number",
+		"[[child]]\ncommand = \"sleep 1\"\n": `this is a string; write a list such as ["a", "b"]`,
+		"[[child]]\nwait = 10\n":             `"10" is no duration`,
+	} {
+		var f struct {
+			Child []struct {
+				Numprocs int      `toml:"numprocs"`
+				Command  []string `toml:"command"`
+				Wait     Duration `toml:"wait"`
+			} `toml:"child"`
+		}
+		if err := File(write(t, text), &f); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}

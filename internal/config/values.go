@@ -72,9 +72,10 @@ func (b *Bytes) UnmarshalText(text []byte) error { return b.Set(string(text)) }
 // MarshalText implements encoding.TextMarshaler.
 func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
-// Duration is a time.Duration that a TOML file writes as "10s" or "1m30s".
-// Flags use time.Duration itself.
-type Duration time.Duration
+// Duration is a time.Duration that a TOML file writes as "10s" or "1m30s". It is
+// a struct so that a bare number is refused, which would otherwise be taken for
+// nanoseconds. Flags use time.Duration itself.
+type Duration struct{ time.Duration }
 
 // UnmarshalText implements encoding.TextUnmarshaler; it refuses negative times.
 func (d *Duration) UnmarshalText(text []byte) error {
@@ -82,14 +83,12 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	if err != nil || v < 0 {
 		return fmt.Errorf("%q is no duration; write a number with a unit, such as 500ms, 10s or 1m30s", text)
 	}
-	*d = Duration(v)
+	d.Duration = v
 	return nil
 }
 
 // MarshalText implements encoding.TextMarshaler.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-func (d Duration) String() string { return time.Duration(d).String() }
 
 // Endpoints is a flag that names ZeroMQ endpoints: repeated, or a comma list, or
 // both. List holds the default until the first Set, which replaces it; later

@@ -100,7 +100,8 @@ func TestRunEndsBySignal(t *testing.T) {
 	}
 }
 
-// TestRunPortTaken: the script says so at once, and what to do.
+// TestRunPortTaken: the script says so and what to do, and starts nothing: half a
+// mesh could join the one that has the port, and take its records to another store.
 func TestRunPortTaken(t *testing.T) {
 	t.Parallel()
 	for _, port := range []int{portA, portBSubscribe, portBHTTP, portIngest, portPage} {
@@ -111,8 +112,7 @@ func TestRunPortTaken(t *testing.T) {
 		}
 		temp := meshproc.Folder(t)
 		r := meshproc.Run(t, command(t, base, temp))
-		// The supervisor may log between the two lines.
-		want := fmt.Sprintf(`127\.0\.0\.1:%d: .*in use(?s:.*)\nrun: .*MD_PORT_BASE=20000`, base+port)
+		want := fmt.Sprintf(`^run: port %d is in use.*MD_PORT_BASE=20000\n$`, base+port)
 		if r.Code != 69 || r.Stdout != "" || !regexp.MustCompile(want).MatchString(r.Stderr) {
 			t.Errorf("%s taken: exit code %d\n%s%s", roles[port], r.Code, r.Stdout, r.Stderr)
 		}
