@@ -27,7 +27,7 @@ func TestCallOnTheWire(t *testing.T) {
 			t.Errorf("request for %q: %q", r.Service, r.Body)
 		}
 		flags := mdp.FlagOnce | mdp.FlagNoWait | mdp.FlagDetached | mdp.FlagRestartable
-		if r.Role != mdp.Client || r.Head.Attempt != 1 || r.Head.Remaining != 1501 || r.Head.Flags != flags {
+		if r.Role != mdp.Client || r.Head.Attempt != 1 || r.Head.Remaining != 1451 || r.Head.Flags != flags {
 			t.Errorf("request with head %+v", r.Head)
 		}
 		if who.Instance == r.Head.ID.String()[:16] {
@@ -83,12 +83,13 @@ func TestDeadline(t *testing.T) {
 		ctx  time.Duration // deadline of the context
 		call time.Duration
 		want time.Duration
+		told time.Duration // to the broker: its answer is to come first
 	}{
-		"default":         {0, 0, 5 * time.Second},
-		"call":            {0, 30 * time.Millisecond, 30 * time.Millisecond},
-		"context":         {2 * time.Minute, 0, 2 * time.Minute},
-		"call is earlier": {time.Minute, time.Second, time.Second},
-		"context earlier": {time.Second, time.Minute, time.Second},
+		"default":         {0, 0, 5 * time.Second, 4950 * time.Millisecond},
+		"call":            {0, 30 * time.Millisecond, 30 * time.Millisecond, 27 * time.Millisecond},
+		"context":         {2 * time.Minute, 0, 2 * time.Minute, 2*time.Minute - 50*time.Millisecond},
+		"call is earlier": {time.Minute, time.Second, time.Second, 950 * time.Millisecond},
+		"context earlier": {time.Second, time.Minute, time.Second, 950 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, 1, func(t *testing.T, m *mesh) {
@@ -100,8 +101,8 @@ func TestDeadline(t *testing.T) {
 				}
 				done := m.do(ctx, client.Call{Service: "slow", Timeout: c.call})
 				r := m.request(0)
-				if got := time.Duration(r.Head.Remaining) * time.Millisecond; got != c.want {
-					t.Errorf("the request has %v left, want %v", got, c.want)
+				if got := time.Duration(r.Head.Remaining) * time.Millisecond; got != c.told {
+					t.Errorf("the request has %v left, want %v", got, c.told)
 				}
 				o := <-done
 				o.mustFail(t, mdp.Expired, true)

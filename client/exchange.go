@@ -188,11 +188,16 @@ func (c *Client) encode(x *exchange, left time.Duration) [][]byte {
 		m.Service = x.service
 		m.Head.Attempt, m.Head.Flags = x.attempt, x.call.flags()
 		// Rounded up: 0 would mean no deadline.
-		m.Head.Remaining = uint32(min((left+time.Millisecond-1)/time.Millisecond, 1<<32-1))
+		m.Head.Remaining = uint32(min((left-margin(left)+time.Millisecond-1)/time.Millisecond, 1<<32-1))
 	}
 	m.Head.Token, m.Head.ID = token(s.generation, x.index), x.id
 	return mdp.Append(c.frames[:0], c.head[:], m)
 }
+
+// margin is how much earlier than the caller the broker is told to give up: its
+// answer, which knows whether the request has run, is to come before the caller's
+// own timer fires. The broker looks at deadlines every 20 ms.
+func margin(left time.Duration) time.Duration { return min(left/10, 50*time.Millisecond) }
 
 func token(generation, index uint32) uint64 { return uint64(generation)<<32 | uint64(index) }
 
