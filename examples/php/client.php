@@ -4,5 +4,5 @@ $broker->setSockOpt(ZMQ::SOCKOPT_LINGER, 0);
 $broker->setSockOpt(ZMQ::SOCKOPT_RCVTIMEO, 5000);
 $broker->connect($argv[1] ?? 'tcp://127.0.0.1:5555');
 $broker->sendMulti(['MDPC01', 'echo', $argv[2] ?? 'hello']);
-$reply = $broker->recvMulti() or exit("no answer within 5 s\n");
+$reply = $broker->recvMulti() or fwrite(STDERR, "no answer within 5 s\n") && exit(1);
 echo implode('', array_slice($reply, 2)), "\n";

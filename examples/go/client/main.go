@@ -11,7 +11,8 @@ import (
 )
 
 func main() {
-	c, err := client.New(client.Config{Brokers: os.Args[1:]})
+	brokers := append(os.Args[1:], "tcp://127.0.0.1:5555")[:1]
+	c, err := client.New(client.Config{Brokers: brokers})
 	if err != nil {
 		log.Fatal(err)
 	}

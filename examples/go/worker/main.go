@@ -10,7 +10,8 @@ import (
 )
 
 func main() {
-	w, err := worker.New(worker.Config{Brokers: os.Args[1:], Service: "echo",
+	brokers := append(os.Args[1:], "tcp://127.0.0.1:5555")[:1]
+	w, err := worker.New(worker.Config{Brokers: brokers, Service: "echo",
 		Handler: func(ctx context.Context, r *worker.Request) ([][]byte, error) { return r.Body, nil }})
 	if err == nil {
 		err = w.Run(context.Background())
