@@ -107,7 +107,7 @@ func New(cfg Config) (*Broker, error) {
 		links:    make(map[string]*link),
 		dials:    make(map[string]*dial),
 	}
-	b.detached.entries = make(map[mdp.RequestID]*detachedEntry)
+	b.detached.init()
 	b.events.init(b)
 	var incarnation [8]byte
 	rand.Read(incarnation[:])

@@ -65,7 +65,11 @@ func (c *conn) request(batch *zsock.Batch, m *zsock.Msg) {
 		c.refuse(batch, nil, mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
 		return
 	}
-	s, err := c.b.require(c.recent, c.cmd.Service)
+	if c.cmd.Head.Flags&mdp.FlagNoWait != 0 && c.b.find(c.cmd.Service) == nil {
+		c.refuse(batch, nil, mdp.Errorf(mdp.NoWorker, "nobody offers %q", c.cmd.Service)) // no need to remember the name
+		return
+	}
+	s, err := c.b.require(c.recent, c.cmd.Service, 0)
 	if err != nil {
 		c.refuse(batch, nil, err)
 		return

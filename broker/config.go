@@ -67,6 +67,8 @@ const (
 	wheelTick       = 20 * time.Millisecond
 	detachedKeep    = time.Minute
 	maxDetached     = 10_000
+	maxDetachedOf   = 1_000     // of one client
+	sessionsLogged  = 8         // worker sessions of one connection; later ones come and go unlogged
 	maxKept         = 256 << 20 // octets of detached requests' answers
 	requestCost     = 512       // octets a request counts for beside its body
 	maxLinks        = 256

@@ -16,8 +16,9 @@ type conn struct {
 	z *zsock.Conn
 
 	// The following belong to the connection's reader goroutine.
-	cmd    mdp.Command
-	recent *service // of the last request: saves the look-up
+	cmd      mdp.Command
+	recent   *service // of the last request: saves the look-up
+	sessions int      // worker sessions so far
 
 	// The following are set by the reader and read by the ticker.
 	worker   atomic.Pointer[worker]

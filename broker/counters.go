@@ -8,6 +8,7 @@ type counters struct {
 	probes            atomic.Uint64 // empty messages (ZMQ_PROBE_ROUTER)
 	protocolErrors    atomic.Uint64 // commands that have no place where they came
 	strangers         atomic.Uint64 // worker commands without a session
+	servicesRefused   atomic.Uint64 // names beyond the bound
 	workersRefused    atomic.Uint64
 	unaskedReplies    atomic.Uint64 // replies to nothing the sender held
 	foreignUnanswered atomic.Uint64 // errors that MDP/0.1 and 0.2 cannot tell
@@ -50,7 +51,7 @@ func (b *Broker) Counters() map[string]uint64 {
 	c, f := &b.count, &b.count.forgotten
 	m := map[string]uint64{
 		"malformed": c.malformed.Load(), "probes": c.probes.Load(), "protocol_errors": c.protocolErrors.Load(),
-		"strangers": c.strangers.Load(), "workers_refused": c.workersRefused.Load(), "unasked_replies": c.unaskedReplies.Load(),
+		"strangers": c.strangers.Load(), "workers_refused": c.workersRefused.Load(), "services_refused": c.servicesRefused.Load(), "unasked_replies": c.unaskedReplies.Load(),
 		"foreign_unanswered": c.foreignUnanswered.Load(), "answers_dropped": c.answersDropped.Load(),
 		"requests_refused": c.requestsRefused.Load(), "control_dropped": c.controlDropped.Load(),
 		"partials_dropped": c.partialsDropped.Load(), "sessions_expired": c.expired.Load(), "pauses": c.pauses.Load(),
@@ -59,6 +60,14 @@ func (b *Broker) Counters() map[string]uint64 {
 		"state_dropped": c.stateDropped.Load(), "http_refused": c.httpRefused.Load(),
 		"requests": f.requests.Load(), "answered": f.answered.Load(), "failed": f.failed.Load(), "redelivered": f.redelivered.Load(),
 		"late": f.late.Load(), "expired": f.expired.Load(), "cancelled": f.cancelled.Load(), "offloaded": f.offloaded.Load(), "busy": f.busy.Load(),
+	}
+	for _, l := range b.listeners {
+		t := l.z.Counters()
+		m["connections_accepted"] += t.Accepted
+		m["connections_refused"] += sum(t.Refused)
+		m["handshakes_failed"] += sum(t.Failed)
+		m["pongs_dropped"] += t.DroppedPongs
+		m["zmtp_ignored"] += t.IgnoredMessages
 	}
 	for _, s := range b.allServices() {
 		s.mu.Lock()
@@ -98,4 +107,11 @@ func (s *service) poisoned(r *request, why string) {
 		b.poison = append(b.poison[:0], b.poison[1:]...)
 	}
 	b.poison = append(b.poison, Poison{ID: r.id.String(), Service: s.name, Attempts: r.deliveries, Octets: r.size, Reason: why, AtMs: b.now() / 1e6})
+}
+
+func sum(byReason map[string]uint64) (n uint64) {
+	for _, k := range byReason {
+		n += k
+	}
+	return n
 }

@@ -13,7 +13,8 @@ import (
 type detached struct {
 	mu      sync.Mutex
 	entries map[mdp.RequestID]*detachedEntry
-	kept    int64 // octets of all answers
+	of      map[string]int // entries by the client's instance
+	kept    int64          // octets of all answers
 }
 
 type detachedEntry struct {
@@ -22,6 +23,10 @@ type detachedEntry struct {
 	err      *mdp.Error
 	body     zsock.Body
 	until    int64 // when it is forgotten, once done
+}
+
+func (d *detached) init() {
+	d.entries, d.of = make(map[mdp.RequestID]*detachedEntry), make(map[string]int)
 }
 
 // open makes an entry, or says why not.
@@ -34,10 +39,11 @@ func (d *detached) open(id mdp.RequestID, who *clientInfo) *mdp.Error {
 		}
 		return mdp.Errorf(mdp.Conflict, "this detached request is known already: ATTACH to it")
 	}
-	if len(d.entries) >= maxDetached {
+	if len(d.entries) >= maxDetached || d.of[who.instance] >= maxDetachedOf {
 		return busy("too many detached requests")
 	}
 	d.entries[id] = &detachedEntry{instance: who.instance}
+	d.of[who.instance]++
 	return nil
 }
 
@@ -53,6 +59,9 @@ func (d *detached) dropLocked(id mdp.RequestID, e *detachedEntry) {
 		d.kept -= int64(e.body.Size())
 		e.body.Release()
 		delete(d.entries, id)
+		if d.of[e.instance]--; d.of[e.instance] == 0 {
+			delete(d.of, e.instance)
+		}
 	}
 }
 

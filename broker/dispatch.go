@@ -246,6 +246,11 @@ func (s *service) expire(batch *zsock.Batch, r *request) {
 func (s *service) clientGone(batch *zsock.Batch, r *request) {
 	if r.from.detached {
 		r.from.conn = nil
+		if limit := s.b.now() + int64(s.b.cfg.BusyLimit); r.deadline == 0 || r.deadline > limit {
+			s.wheel.remove(r) // nobody is left to give it up
+			r.deadline = limit
+			s.wheel.add(r)
+		}
 		return
 	}
 	s.stats.Cancelled++

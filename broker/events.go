@@ -25,7 +25,12 @@ type events struct {
 // subscriber is one SUB connection. Guarded by events.mu.
 type subscriber struct {
 	prefixes map[string]struct{}
-	octets   int // of all prefixes
+	lengths  map[int]int // how many prefixes of each length: few, however many prefixes
+	octets   int         // of all prefixes
+}
+
+func newSubscriber() *subscriber {
+	return &subscriber{prefixes: make(map[string]struct{}), lengths: make(map[int]int)}
 }
 
 // Limits of one subscriber.
@@ -92,9 +97,11 @@ func (e *events) deliver(batch *zsock.Batch, topic []byte, body zsock.Body) {
 }
 
 func (s *subscriber) wants(topic []byte) bool {
-	for prefix := range s.prefixes {
-		if len(prefix) <= len(topic) && string(topic[:len(prefix)]) == prefix {
-			return true
+	for n := range s.lengths {
+		if n <= len(topic) {
+			if _, ok := s.prefixes[string(topic[:n])]; ok {
+				return true
+			}
 		}
 	}
 	return false
@@ -145,7 +152,7 @@ type subscribers events
 func (s *subscribers) Opened(c *zsock.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.subs[c] = &subscriber{prefixes: make(map[string]struct{})}
+	s.subs[c] = newSubscriber()
 }
 
 // Message takes a subscription (01 prefix) or its end (00 prefix).
@@ -175,9 +182,13 @@ func (s *subscriber) subscribe(prefix string, on bool) bool {
 		}
 		s.octets += len(prefix)
 		s.prefixes[prefix] = struct{}{}
+		s.lengths[len(prefix)]++
 	case known:
 		s.octets -= len(prefix)
 		delete(s.prefixes, prefix)
+		if s.lengths[len(prefix)]--; s.lengths[len(prefix)] == 0 {
+			delete(s.lengths, len(prefix))
+		}
 	default:
 		return false
 	}

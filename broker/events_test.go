@@ -152,7 +152,7 @@ func TestSlowSubscriber(t *testing.T) {
 }
 
 func TestSubscriptionsAreBounded(t *testing.T) {
-	s := &subscriber{prefixes: make(map[string]struct{})}
+	s := newSubscriber()
 	for i := range maxSubscriptions {
 		if !s.subscribe(strconv.Itoa(i), true) {
 			t.Fatalf("subscription %d refused", i)
@@ -167,7 +167,7 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	if !s.subscribe("one more", true) {
 		t.Error("no room though one was cancelled")
 	}
-	big := &subscriber{prefixes: make(map[string]struct{})}
+	big := newSubscriber()
 	prefix := strings.Repeat("x", 4000)
 	n := 0
 	for big.subscribe(prefix+strconv.Itoa(n), true) {

@@ -48,7 +48,9 @@ func (b *Broker) serveState(w http.ResponseWriter, _ *http.Request) {
 const (
 	defaultCallTimeout = 5 * time.Second
 	maxCallTimeout     = 10 * time.Minute
-	maxHTTPCalls       = 512 // at once
+	maxBodyTime        = 30 * time.Second // for the body to arrive
+	maxReplyTime       = 30 * time.Second // for the caller to take the answer
+	maxHTTPCalls       = 512              // at once
 )
 
 func (b *Broker) serveCall(w http.ResponseWriter, req *http.Request) {
@@ -80,6 +82,7 @@ func (b *Broker) serveCall(w http.ResponseWriter, req *http.Request) {
 	ctx, cancel := context.WithTimeout(req.Context(), timeout)
 	defer cancel()
 	reply, err := b.Call(ctx, req.PathValue("service"), body)
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxReplyTime)) // as in readBody
 	if err != nil {
 		writeCallError(w, err)
 		return
@@ -92,12 +95,24 @@ func (b *Broker) serveCall(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
+var errNoRoom = errors.New("no room for the body")
+
 // readBody reads the body within the time the whole call has. On error the answer
 // is written.
 func (b *Broker) readBody(w http.ResponseWriter, req *http.Request, timeout time.Duration) ([]byte, error) {
 	ctl := http.NewResponseController(w)
-	ctl.SetReadDeadline(time.Now().Add(timeout)) // not every writer can: then the server's own limits hold
+	ctl.SetReadDeadline(time.Now().Add(min(timeout, maxBodyTime))) // not every writer can: then the server's own limits hold
 	defer ctl.SetReadDeadline(time.Time{})
+	// What is being read counts as held: many large bodies at once are refused.
+	room := req.ContentLength
+	if room < 0 || room > b.cfg.MaxMessage {
+		room = b.cfg.MaxMessage
+	}
+	defer b.held.Add(-room)
+	if b.held.Add(room) > b.cfg.MaxTotalBytes {
+		writeCallError(w, busy("the broker holds its maximum of octets"))
+		return nil, errNoRoom
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, b.cfg.MaxMessage))
 	var tooBig *http.MaxBytesError
 	switch {

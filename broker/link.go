@@ -263,10 +263,14 @@ func (b *Broker) establish(l *link, hello *mdp.HelloMap) error {
 	}
 	if old := b.links[hello.Name]; old != nil {
 		same := old.peer.Load().Incarnation == hello.Incarnation
-		if !same && b.now()-old.heard.Load() < int64(2*b.cfg.Heartbeat) {
+		alive := b.now()-old.heard.Load() < int64(2*b.cfg.Heartbeat)
+		if !same && alive {
 			return fmt.Errorf("%w (%s)", errTwin, hello.Name) // a restarted one's old link is silent, if not closed
 		}
 		crossed := same && (old.dialled == "") != (l.dialled == "")
+		if same && !crossed && alive {
+			return errDuplicate // whoever says so, the link that works stays
+		}
 		if crossed && (b.name < hello.Name) != (l.dialled != "") {
 			b.linkedTo(l.dialled, hello.Name)
 			return errDuplicate
@@ -344,7 +348,7 @@ func (l *link) hearState(batch *zsock.Batch, m *zsock.Msg) {
 		if silent(&e.Load) && l.b.find(e.Service) == nil {
 			continue
 		}
-		s, refused := l.b.require(nil, e.Service)
+		s, refused := l.b.require(nil, e.Service, 0)
 		if refused != nil {
 			l.b.count.stateDropped.Add(1)
 			return

@@ -114,7 +114,8 @@ func (s *service) sweep(batch *zsock.Batch, now int64) {
 	}
 	for r := s.queue.first; r != nil; {
 		next := r.waiting.next
-		if r.from.dialect != mdp.Native && now-r.entered > ttl {
+		abandoned := r.from.detached && r.from.conn == nil
+		if (r.from.dialect != mdp.Native || abandoned) && now-r.entered > ttl {
 			s.stats.Expired++
 			s.fail(batch, r, mdp.Errorf(mdp.NoWorker, "nobody offers %q", s.name))
 		}

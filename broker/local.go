@@ -74,7 +74,7 @@ func (b *Broker) enterLocal(ctx context.Context, call *localCall, service string
 	if b.draining.Load() {
 		return requestRef{}, mdp.Errorf(mdp.NotTaken, "the broker is shutting down")
 	}
-	s, err := b.require(nil, []byte(service))
+	s, err := b.require(nil, []byte(service), 0)
 	if err != nil {
 		return requestRef{}, err
 	}

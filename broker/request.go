@@ -1,6 +1,10 @@
 package broker
 
 import (
+	"cmp"
+	"math"
+	"slices"
+
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
 )
@@ -78,7 +82,9 @@ func (r *request) guest() bool { return r.from.role == mdp.Peer }
 func (r *request) mayHaveRun() bool { return r.deliveries > 0 }
 
 // nextAttempt is what the next holder is told: the asker's own count, and ours.
-func (r *request) nextAttempt() uint16 { return r.attempt + uint16(r.deliveries) }
+func (r *request) nextAttempt() uint16 {
+	return uint16(min(int(r.attempt)+r.deliveries, math.MaxUint16))
+}
 
 // collects tells whether partials are kept until the final answer comes: MDP/0.1
 // knows a single reply, and so does a call made inside the process.
@@ -124,6 +130,14 @@ func (r *request) remaining(now int64) uint32 {
 	}
 	ms := (r.deadline - now + 999_999) / 1_000_000
 	return uint32(max(ms, 1))
+}
+
+// newestFirst orders what a lost holder had, without what somebody else answered.
+// Filed in this order each finds its place at the front of the queue at once.
+func newestFirst(all []held) []held {
+	all = slices.DeleteFunc(all, func(h held) bool { return h.r == nil })
+	slices.SortFunc(all, func(x, y held) int { return cmp.Compare(y.r.entered, x.r.entered) })
+	return all
 }
 
 // table holds a service's requests by slot. Slots are reused with the next

@@ -238,7 +238,7 @@ func (p *route) drop(batch *zsock.Batch) {
 	}
 	held := p.held
 	p.held = nil
-	for _, h := range held {
+	for _, h := range newestFirst(held) {
 		h.r.dropHolder(nil, p)
 		s.lost(batch, h.r, mdp.PeerLost, "link to broker "+p.link.peerName()+" lost")
 	}

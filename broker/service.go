@@ -67,8 +67,10 @@ func newService(b *Broker, name string) *service {
 }
 
 // require finds or creates the service and returns it locked. The caller names
-// the one it used last, which is right nearly always.
-func (b *Broker) require(recent *service, name []byte) (*service, *mdp.Error) {
+// the one it used last, which is right nearly always. Room is how many services
+// beyond the bound this caller may still add: made-up names in requests must not
+// keep workers from registering.
+func (b *Broker) require(recent *service, name []byte, room int) (*service, *mdp.Error) {
 	if recent != nil && recent.name == string(name) {
 		recent.mu.Lock()
 		if !recent.dead {
@@ -77,7 +79,7 @@ func (b *Broker) require(recent *service, name []byte) (*service, *mdp.Error) {
 		recent.mu.Unlock()
 	}
 	for {
-		s, err := b.findOrAdd(name)
+		s, err := b.findOrAdd(name, room)
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +91,7 @@ func (b *Broker) require(recent *service, name []byte) (*service, *mdp.Error) {
 	}
 }
 
-func (b *Broker) findOrAdd(name []byte) (*service, *mdp.Error) {
+func (b *Broker) findOrAdd(name []byte, room int) (*service, *mdp.Error) {
 	b.mu.RLock()
 	s := b.services[string(name)]
 	b.mu.RUnlock()
@@ -101,7 +103,8 @@ func (b *Broker) findOrAdd(name []byte) (*service, *mdp.Error) {
 	if s = b.services[string(name)]; s != nil {
 		return s, nil
 	}
-	if len(b.services) >= b.cfg.MaxServices {
+	if len(b.services) >= b.cfg.MaxServices+room {
+		b.count.servicesRefused.Add(1)
 		return nil, busy("the broker knows its maximum of services")
 	}
 	s = newService(b, string(name))

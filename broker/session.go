@@ -64,7 +64,7 @@ func (c *conn) register(batch *zsock.Batch, before *worker) {
 		w.credit = max(int(c.cmd.Head.Status), 1)
 		w.local = w.hello.Scope == "local"
 	}
-	s, err := c.b.require(nil, c.cmd.Service)
+	s, err := c.b.require(nil, c.cmd.Service, c.b.cfg.MaxServices/4)
 	if err != nil {
 		c.refuseWorker(batch, err)
 		return
@@ -76,7 +76,10 @@ func (c *conn) register(batch *zsock.Batch, before *worker) {
 	if w.dialect == mdp.Native {
 		c.welcome(batch, mdp.Worker)
 	}
-	c.b.log.Info("worker ready", "service", s.name, "remote", c.z.Peer().Remote, "dialect", w.dialect, "concurrency", w.credit)
+	if c.sessions++; c.sessions <= sessionsLogged { // no peer may fill the log by coming and going
+		c.b.log.Info("worker ready", "service", s.name, "remote", c.z.Peer().Remote, "dialect", w.dialect, "concurrency", w.credit)
+	}
+	w.logged = c.sessions <= sessionsLogged
 	w.wait()
 	s.changed()
 	s.dispatch(batch)
@@ -159,13 +162,12 @@ func (w *worker) leave(batch *zsock.Batch, why string) {
 	w.conn.worker.CompareAndSwap(w, nil)
 	w.wait()
 	s.workers.remove(w)
-	s.b.log.Info("worker left", "service", s.name, "remote", w.conn.z.Peer().Remote, "reason", why, "held", len(w.held))
+	if w.logged {
+		s.b.log.Info("worker left", "service", s.name, "remote", w.conn.z.Peer().Remote, "reason", why, "held", len(w.held))
+	}
 	held := w.held
 	w.held = nil
-	for _, h := range held {
-		if h.r == nil {
-			continue
-		}
+	for _, h := range newestFirst(held) {
 		h.r.dropHolder(w, nil)
 		s.lost(batch, h.r, mdp.WorkerLost, "worker left: "+why)
 	}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -337,7 +338,8 @@ func TestDetachedThatFails(t *testing.T) {
 }
 
 func TestDetachedAnswersAreBounded(t *testing.T) {
-	d := detached{entries: make(map[mdp.RequestID]*detachedEntry)}
+	var d detached
+	d.init()
 	who := &clientInfo{instance: "c"}
 	body := zsock.NewBody(make([]byte, 1<<20))
 	defer body.Release()
@@ -359,7 +361,7 @@ func TestDetachedAnswersAreBounded(t *testing.T) {
 		t.Errorf("%d octets, %d entries after expiry", d.kept, len(d.entries))
 	}
 	for i := range maxDetached + 1 {
-		err := d.open(mdp.RequestID{0: byte(i), 1: byte(i >> 8)}, who)
+		err := d.open(mdp.RequestID{0: byte(i), 1: byte(i >> 8)}, &clientInfo{instance: strconv.Itoa(i / maxDetachedOf)})
 		if (err != nil) != (i == maxDetached) {
 			t.Fatalf("entry %d: %v", i, err)
 		}

@@ -12,6 +12,7 @@ type State struct {
 	UptimeMs    int64             `json:"uptime_ms"`
 	Draining    bool              `json:"draining"`
 	Bound       []Bound           `json:"bound"`
+	Transport   []TransportState  `json:"transport"`
 	Connections int               `json:"connections"`
 	HeldOctets  int64             `json:"held_octets"`
 	Services    []ServiceState    `json:"services"`
@@ -19,6 +20,28 @@ type State struct {
 	Peers       []LinkState       `json:"peers"`
 	Poison      []Poison          `json:"poison"`
 	Counters    map[string]uint64 `json:"counters"`
+}
+
+// TransportState is one listener: what it let in, and what it refused and ended,
+// by reason.
+type TransportState struct {
+	Bound
+	Open        int               `json:"open"`
+	Handshaking int               `json:"handshaking"`
+	Accepted    uint64            `json:"accepted"`
+	Refused     map[string]uint64 `json:"refused"`
+	Failed      map[string]uint64 `json:"failed"` // handshakes
+	Closed      map[string]uint64 `json:"closed"`
+}
+
+func (b *Broker) transport() []TransportState {
+	out := make([]TransportState, len(b.listeners))
+	for i, l := range b.listeners {
+		t := l.z.Counters()
+		out[i] = TransportState{Bound: l.Bound, Open: t.Open, Handshaking: t.Handshaking, Accepted: t.Accepted,
+			Refused: t.Refused, Failed: t.Failed, Closed: t.Closed}
+	}
+	return out
 }
 
 // ServiceState is one service.
@@ -54,7 +77,7 @@ type WorkerState struct {
 // State takes a snapshot. Services are read one after another, not at one instant.
 func (b *Broker) State() State {
 	st := State{Name: b.name, Incarnation: b.incarnation, UptimeMs: b.now() / 1e6, Draining: b.draining.Load(),
-		Bound: b.Bound(), HeldOctets: b.held.Load(), Peers: b.Peers(), Counters: b.Counters(),
+		Bound: b.Bound(), Transport: b.transport(), HeldOctets: b.held.Load(), Peers: b.Peers(), Counters: b.Counters(),
 		Services: b.Services(), Workers: b.Workers()}
 	b.mu.RLock()
 	st.Connections = len(b.conns)

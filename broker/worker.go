@@ -20,6 +20,7 @@ type worker struct {
 	held      []held // what it was given and has not answered
 	busySince int64  // when it was given the first of them
 	gone      bool
+	logged    bool // its coming was logged, and so its going will be
 	drained   bool // said DRAIN: gets nothing more
 	stuck     bool // its connection's queue is full: gets nothing until that is empty
 
@@ -187,6 +188,9 @@ func (s *service) settle(batch *zsock.Batch, r *request, cmd *mdp.Command, m *zs
 	case status == mdp.OK:
 		s.mean.add(s.b.now() - r.started)
 		s.answer(batch, r, m.Body(cmd.Body))
+		return
+	case status == mdp.NotTaken && r.partials > 0: // it lies: it began to answer
+		s.lost(batch, r, mdp.WorkerLost, "refused after it had begun to answer")
 		return
 	case status == mdp.NotTaken:
 		s.notTaken(batch, r)

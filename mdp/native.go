@@ -15,6 +15,9 @@ const (
 	headSize = 42
 	// MaxHead is the size of the largest native head in octets.
 	MaxHead = headSize + MaxService + loadSize
+	// maxReceivedHead leaves later revisions room for fields behind the ones above. A
+	// head is no place to hide a body in: bounds count bodies.
+	maxReceivedHead = MaxHead + 256
 )
 
 // Flags of a native head.
@@ -94,7 +97,7 @@ func decodeNative(frames [][]byte, role Role, c *Command) error {
 	}
 	copy(c.Head.ID[:], h[16:32])
 	end := headSize + int(h[41])
-	if len(h) < end {
+	if len(h) < end || len(h) > maxReceivedHead {
 		return ErrHead
 	}
 	if end > headSize {

@@ -218,3 +218,18 @@ func TestRequestIDText(t *testing.T) {
 		}
 	}
 }
+
+// A head is no place to hide a body in.
+func TestPaddedHead(t *testing.T) {
+	t.Parallel()
+	c := Command{Role: Client, Kind: Request, Dialect: Native, Service: []byte("s")}
+	head := Append(nil, make([]byte, MaxHead), &c)[0]
+	padded := append(bytes.Clone(head), make([]byte, 100)...) // fields of a later revision
+	if err := Decode([][]byte{padded}, AtBroker, &c); err != nil {
+		t.Errorf("100 octets more: %v", err)
+	}
+	padded = append(padded, make([]byte, 1000)...)
+	if err := Decode([][]byte{padded}, AtBroker, &c); !errors.Is(err, ErrHead) {
+		t.Errorf("1,100 octets more: %v", err)
+	}
+}

@@ -13,6 +13,10 @@ const idleTick = time.Second
 // is flushed.
 const flushEvery = 2048
 
+// maxInside is how many commands may come between the frames of one message. A
+// peer's timer puts one there now and then; each one costs a copy of what follows.
+const maxInside = 256
+
 // input is the reading half of a connection. Only the reader goroutine uses it.
 //
 // The message being received begins either at buf[r] or, when it is large, at
@@ -32,6 +36,7 @@ type input struct {
 	hint int // size of the last large message
 
 	since   time.Time // when the cut message was begun
+	inside  int       // commands between its frames so far
 	armed   bool      // a read deadline is set
 	reads   int       // reads so far
 	atArmed int       // reads when the deadline was set
@@ -130,7 +135,9 @@ func (c *Conn) parse() error {
 			if err := c.command(p[f.payload:f.end]); err != nil {
 				return err
 			}
-			in.remove(f)
+			if in.remove(f); in.inside > maxInside {
+				return fmt.Errorf("%w: more than %d commands inside one message", ErrProtocol, maxInside)
+			}
 		case whole:
 			if err := c.whole(p[:in.scan.pos]); err != nil {
 				return err
@@ -153,7 +160,7 @@ func (c *Conn) whole(wire []byte) error {
 	} else {
 		in.r += len(wire)
 	}
-	in.since = time.Time{}
+	in.since, in.inside = time.Time{}, 0
 	var err error
 	if in.sealer != nil {
 		err = c.open(wire[spans[0].payload:])
@@ -187,6 +194,7 @@ func (in *input) remove(f span) {
 		in.since = time.Time{}
 		return
 	}
+	in.inside++
 	p := in.pending()
 	n := copy(p[f.start:], p[f.end:])
 	if in.big != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"unicode/utf8"
@@ -75,25 +76,32 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.workers, float64(s.Workers), name)
 		gauge(c.running, float64(s.Running), name)
 	}
-	for _, p := range st.Peers {
-		up := 0.0
-		if p.State == "up" {
-			up = 1
-		}
-		name := p.Name
-		if name == "" {
-			name = p.Endpoint
-		}
-		gauge(c.links, up, printable(name))
+	for name, up := range linkStates(st.Peers) {
+		gauge(c.links, up, name)
 	}
 	gauge(c.conns, float64(st.Connections))
 	gauge(c.octets, float64(st.HeldOctets))
 }
 
-// printable makes a label of a name that may hold any octets.
-func printable(name string) string {
-	if utf8.ValidString(name) {
-		return name
+// linkStates has one entry for each peer: several endpoints may lead to one.
+func linkStates(peers []broker.LinkState) map[string]float64 {
+	states := make(map[string]float64)
+	for _, p := range peers {
+		name := printable(cmp.Or(p.Name, p.Endpoint))
+		if p.State == "up" {
+			states[name] = 1
+		} else if _, known := states[name]; !known {
+			states[name] = 0
+		}
 	}
-	return strconv.QuoteToASCII(name)
+	return states
+}
+
+// printable makes a label of a name that may hold any octets; two names never give
+// one label.
+func printable(name string) string {
+	if quoted := strconv.QuoteToGraphic(name); quoted != `"`+name+`"` || !utf8.ValidString(name) {
+		return quoted
+	}
+	return name
 }
