@@ -68,6 +68,7 @@ func TestPongOvertakes(t *testing.T) {
 		if dropped := l.Counters().DroppedPongs; pongs > 200 || dropped != uint64(999-pongs) {
 			t.Errorf("%d PONGs came, %d were dropped", pongs, dropped)
 		}
+		synctest.Wait() // the writer has noted what it wrote
 		if m, o := s.Queued(); m != 0 || o != 0 {
 			t.Errorf("%d messages, %d octets are still queued", m, o)
 		}
