@@ -34,7 +34,7 @@ func runCommand(o *options) *cobra.Command {
 		Use:   "run --config FILE",
 		Short: "Keep the children of a file running, until SIGTERM, Ctrl-C or shutdown",
 		Long: `Run starts the children of a file in order and keeps them running. It ends with
-SIGTERM, SIGINT or "mdsupervisor shutdown", and stops the children in reverse
+SIGTERM, SIGINT, SIGHUP or "mdsupervisor shutdown", and stops the children in reverse
 order first; a second Ctrl-C kills them at once.
 
 The file:
