@@ -110,6 +110,7 @@ func (b *Broker) readBody(w http.ResponseWriter, req *http.Request, timeout time
 	}
 	defer b.held.Add(-room)
 	if b.held.Add(room) > b.cfg.MaxTotalBytes {
+		b.count.httpRefused.Add(1)
 		writeCallError(w, busy("the broker holds its maximum of octets"))
 		return nil, errNoRoom
 	}

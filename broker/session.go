@@ -69,17 +69,24 @@ func (c *conn) register(batch *zsock.Batch, before *worker) {
 		c.refuseWorker(batch, err)
 		return
 	}
-	defer s.mu.Unlock()
+	c.sessions++
+	w.logged = c.sessions <= sessionsLogged // no peer may fill the log by coming and going
+	credit := w.credit                      // guarded from here on
+	w.enter(batch, s)
+	s.mu.Unlock()
+	if w.logged {
+		c.b.log.Info("worker ready", "service", s.name, "remote", c.z.Peer().Remote, "dialect", w.dialect, "concurrency", credit)
+	}
+}
+
+// enter makes the session one of the service's, whose mutex is held.
+func (w *worker) enter(batch *zsock.Batch, s *service) {
 	w.service = s
 	s.workers.pushBack(w)
-	c.worker.Store(w)
+	w.conn.worker.Store(w)
 	if w.dialect == mdp.Native {
-		c.welcome(batch, mdp.Worker)
+		w.conn.welcome(batch, mdp.Worker)
 	}
-	if c.sessions++; c.sessions <= sessionsLogged { // no peer may fill the log by coming and going
-		c.b.log.Info("worker ready", "service", s.name, "remote", c.z.Peer().Remote, "dialect", w.dialect, "concurrency", w.credit)
-	}
-	w.logged = c.sessions <= sessionsLogged
 	w.wait()
 	s.changed()
 	s.dispatch(batch)
@@ -152,20 +159,26 @@ func (w *worker) dismiss(batch *zsock.Batch) {
 
 // leave ends the session; what the worker held goes to others.
 func (w *worker) leave(batch *zsock.Batch, why string) {
+	held, left := w.exit(batch, why)
+	if left && w.logged { // not under the service's mutex: a log may be slow
+		w.conn.b.log.Info("worker left", "service", w.service.name, "remote", w.conn.z.Peer().Remote, "reason", why, "held", held)
+	}
+}
+
+// exit tells how much the worker held, and false if it had left before.
+func (w *worker) exit(batch *zsock.Batch, why string) (n int, left bool) {
 	s := w.service
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w.gone {
-		return
+		return 0, false
 	}
 	w.gone = true
 	w.conn.worker.CompareAndSwap(w, nil)
 	w.wait()
 	s.workers.remove(w)
-	if w.logged {
-		s.b.log.Info("worker left", "service", s.name, "remote", w.conn.z.Peer().Remote, "reason", why, "held", len(w.held))
-	}
 	held := w.held
+	n = len(held)
 	w.held = nil
 	for _, h := range newestFirst(held) {
 		h.r.dropHolder(w, nil)
@@ -174,6 +187,7 @@ func (w *worker) leave(batch *zsock.Batch, why string) {
 	s.turnAway(batch)
 	s.changed()
 	s.dispatch(batch)
+	return n, true
 }
 
 // setCredit takes CREDIT: the worker runs another number at once from now on.

@@ -153,6 +153,7 @@ var violations = map[string]struct {
 	"command of 16 KiB+1": {announce(4, maxCommand+1), ErrTooBig},
 	"PING without TTL":    {commandFrame("PING", "\x00"), ErrProtocol},
 	"PING context of 17":  {commandFrame("PING", "\x00\x00"+strings.Repeat("c", 17)), ErrProtocol},
+	"commands inside":     {append(frame(1, "x"), bytes.Repeat(commandFrame("X", ""), maxInside+1)...), ErrProtocol},
 	"ERROR":               {commandFrame("ERROR", "\x03bad"), ErrPeerError},
 }
 
