@@ -63,7 +63,7 @@ func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error) {
 		c.finish(x, nil, e)
 		return
 	}
-	if counts(e) {
+	if counts(e) || e.MayHaveRun { // also BUSY says so when an answer was dropped
 		x.attempt++
 		x.mayRun = x.mayRun || e.MayHaveRun
 	}

@@ -39,9 +39,23 @@ func (l *link) Message(b *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
 	case mdp.Bye:
 		l.conn.Close(errBye)
 	case mdp.Heartbeat:
+		if cmd.Head.Token != 0 {
+			l.echo(b, cmd.Head.Token)
+		}
 	default:
 		n.unknown.Add(1)
 	}
+}
+
+// echo answers the broker's probe, at once: it asks whether we live, and how far
+// away we are.
+func (l *link) echo(b *zsock.Batch, token uint64) {
+	s := l.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.command = mdp.Command{Role: mdp.Worker, Kind: mdp.Heartbeat, Dialect: mdp.Native}
+	s.command.Head.Token = token
+	_ = l.send(b, zsock.Body{}) // a connection that is full says enough
 }
 
 // request takes a request, or sends it back where the broker has overlooked that

@@ -25,6 +25,24 @@ func TestHeartbeats(t *testing.T) {
 	})
 }
 
+// A probe is answered at once, also while a handler runs.
+func TestProbe(t *testing.T) {
+	inBubble(t, untilEnd, func(t *testing.T, s *stage) {
+		session := s.hello()
+		cmd := s.request()
+		session.Send(cmd)
+		synctest.Wait()
+		began := time.Now()
+		session.Send(mdp.Command{Kind: mdp.Heartbeat, Head: mdp.Head{Token: 77}})
+		synctest.Wait()
+		if token := session.Echo.Load(); token != 77 || time.Since(began) != 0 {
+			t.Errorf("echo of token %d after %v", token, time.Since(began))
+		}
+		session.Send(cancel(cmd))
+		s.final(cmd, mdp.Cancelled)
+	})
+}
+
 func TestSilentBroker(t *testing.T) {
 	inBubble(t, untilEnd, func(t *testing.T, s *stage) {
 		session := s.hello()

@@ -115,6 +115,19 @@ func (c *Conn) Queued() (messages, octets int) {
 	return c.messages, c.octets
 }
 
+// Unsent is what has not arrived at the peer's host, in octets: what waits here,
+// and, of TCP on Linux, what the kernel has not seen acknowledged. What the peer's
+// kernel holds for a process that does not read cannot be seen from here. It makes
+// a system call.
+func (c *Conn) Unsent() int {
+	_, octets := c.Queued()
+	if _, tcp := c.nc.LocalAddr().(*net.TCPAddr); !tcp || c.raw == nil {
+		return octets
+	}
+	_ = c.raw.Control(func(fd uintptr) { octets += unacknowledged(int(fd)) })
+	return octets
+}
+
 // Run reads until the connection ends or ctx does, calls the handler, and returns
 // why it ended, never nil. It is for dialled connections, once each: a [Listener]
 // runs those it accepts.

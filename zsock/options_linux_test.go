@@ -38,3 +38,24 @@ func TestLinkOptions(t *testing.T) {
 		}
 	}
 }
+
+// What the kernel still holds for a peer that does not read is not sent, and what
+// the peer's kernel has taken is, read or not.
+func TestUnsent(t *testing.T) {
+	t.Parallel()
+	tr := transports()[0]
+	h := newRecorder()
+	p := open(t, tr, listen(t, tr, Config{}, h), "DEALER", 0)
+	c := receive(t, h.opened)
+	waitFor(t, func() bool { return c.Unsent() == 0 })
+	send(t, c, "small")
+	waitFor(t, func() bool { return c.Unsent() == 0 }) // nobody has read it
+	const size = 32 << 20
+	send(t, c, string(make([]byte, size)))
+	waitFor(t, func() bool {
+		_, queued := c.Queued()
+		return queued > 0 && queued < size && c.Unsent() > queued
+	})
+	p.take(2 + 5 + 9 + size)
+	waitFor(t, func() bool { return c.Unsent() == 0 })
+}

@@ -17,6 +17,15 @@ func setUserTimeout(t *net.TCPConn, d time.Duration) {
 	})
 }
 
+// unacknowledged is how many octets the kernel keeps in case it must send them again.
+func unacknowledged(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // maxSegments bounds one writev; the kernel takes at most 1,024.
 const maxSegments = 64
 

@@ -12,6 +12,9 @@ import (
 // setUserTimeout does nothing: TCP_USER_TIMEOUT is Linux's; keepalive remains.
 func setUserTimeout(*net.TCPConn, time.Duration) {}
 
+// unacknowledged is not known here.
+func unacknowledged(int) int { return 0 }
+
 // writeSegments writes what the descriptor takes of the first segment without
 // blocking.
 func writeSegments(fd int, segments [][]byte) (n int, err error) {

@@ -50,6 +50,8 @@ type Session struct {
 	Conn *zsock.Conn
 	// Heartbeats counts those that have come.
 	Heartbeats atomic.Int64
+	// Echo is the token of the last one that had one: the answer to a probe.
+	Echo atomic.Uint64
 	// Silent stops the answers to heartbeats from now on.
 	Silent atomic.Bool
 	// Closed is closed when the connection has ended.
@@ -127,6 +129,9 @@ func (b *Broker) Message(batch *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
 	switch {
 	case msg.Kind == mdp.Heartbeat:
 		s.Heartbeats.Add(1)
+		if msg.Head.Token != 0 {
+			s.Echo.Store(msg.Head.Token)
+		}
 		if !b.cfg.Silent && !s.Silent.Load() {
 			s.send(batch, mdp.Command{Kind: mdp.Heartbeat})
 		}
