@@ -7,5 +7,6 @@
 // session.mu.
 //
 // Start at New and Run (worker.go), then session.go for a session's life, inbound.go
-// for what a broker says, request.go and serve.go for a request's.
+// for what a broker says, crew.go for who runs the handlers, request.go and serve.go
+// for a request's life.
 package worker

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
@@ -18,7 +19,6 @@ func (l *link) Opened(*zsock.Conn) {}
 
 // Message implements zsock.Handler.
 func (l *link) Message(b *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
-	l.read.Store(l.read.Load() + 1) // nobody else writes
 	n, cmd := &l.s.w.counters, &l.cmd
 	if err := mdp.Decode(m.Frames(), mdp.AtEndpoint, cmd); err != nil || cmd.Dialect != mdp.Native || cmd.Role != mdp.Worker {
 		n.malformed.Add(1)
@@ -26,7 +26,7 @@ func (l *link) Message(b *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
 	}
 	switch cmd.Kind {
 	case mdp.Request:
-		l.request(b, m)
+		l.request(m)
 	case mdp.Cancel:
 		l.cancel(b)
 	case mdp.Welcome:
@@ -47,95 +47,98 @@ func (l *link) Message(b *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
 	}
 }
 
-// echo answers the broker's probe, at once: it asks whether we live, and how far
-// away we are.
+// echo answers the broker's probe, at once and without waiting for anybody: it asks
+// whether we live, and how far away we are.
 func (l *link) echo(b *zsock.Batch, token uint64) {
-	s := l.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.command = mdp.Command{Role: mdp.Worker, Kind: mdp.Heartbeat, Dialect: mdp.Native}
-	s.command.Head.Token = token
-	_ = l.send(b, zsock.Body{}) // a connection that is full says enough
+	l.text.begin(mdp.Heartbeat).Head.Token = token
+	_ = l.conn.Send(b, l.text.encode(), zsock.Body{}) // a connection that is full says enough
+	b.FlushNow()
 }
 
-// request takes a request, or sends it back where the broker has overlooked that
-// there is no room. Its handler is started when all that was read is looked at.
-func (l *link) request(b *zsock.Batch, m *zsock.Msg) {
-	s, cmd := l.s, &l.cmd
-	r := &Request{ID: cmd.Head.ID, Service: s.w.cfg.Service, Attempt: int(max(cmd.Head.Attempt, 1)), link: l, token: cmd.Head.Token}
-	r.ctx.base = s.base
-	if cmd.Head.Remaining > 0 {
-		r.ctx.deadline = time.Now().Add(time.Duration(cmd.Head.Remaining) * time.Millisecond)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if l.leaving || s.held >= s.w.cfg.Concurrency || l.requests[r.token] != nil {
-		l.sendBack(b, r)
-		return
-	}
+// request notes a request. What is to become of it is decided at the next pause.
+func (l *link) request(m *zsock.Msg) {
+	cmd, r := &l.cmd, l.newRequest()
+	r.ID, r.Service, r.Attempt, r.token = cmd.Head.ID, l.s.w.cfg.Service, int(max(cmd.Head.Attempt, 1)), cmd.Head.Token
 	if string(cmd.Service) != r.Service {
 		r.Service = string(cmd.Service)
 	}
-	r.held = m.Body(cmd.Body).Hold()
-	r.Body = r.held.Append(r.inline[:0])
-	s.held++
-	l.requests[r.token] = r
-	l.arrived = append(l.arrived, r)
-	s.w.counters.requests.Add(1)
-}
-
-// sendBack answers a request that was not started. Callers hold mu.
-func (l *link) sendBack(b *zsock.Batch, r *Request) {
-	l.s.w.counters.notTaken.Add(1)
-	// A connection that is too full even for this is closed, which answers all.
-	if err := l.answer(b, r, mdp.Final, mdp.Errorf(mdp.NotTaken, "not started"), zsock.Body{}); err != nil {
-		l.conn.Close(err)
+	if cmd.Head.Remaining > 0 {
+		if l.now.IsZero() {
+			l.now = time.Now()
+		}
+		r.ctx.deadline = l.now.Add(time.Duration(cmd.Head.Remaining) * time.Millisecond)
 	}
+	// Each place is used once between two pauses. Who sends more gets it back, and
+	// does not fill our memory meanwhile.
+	if len(l.arrived) < l.s.w.cfg.Concurrency {
+		l.keep(r, m, cmd.Body)
+	}
+	l.arrived = append(l.arrived, r)
 }
 
 // cancel ends the handler of a request, or sees that it is never started.
 func (l *link) cancel(b *zsock.Batch) {
-	s := l.s
+	s, token := l.s, l.cmd.Head.Token
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := l.requests[l.cmd.Head.Token]
-	switch {
+	for i, r := range l.arrived {
+		if r.token == token {
+			l.sendBack(b, r)
+			l.arrived = slices.Delete(l.arrived, i, i+1)
+			return
+		}
+	}
+	switch r := l.requests.find(token); {
 	case r == nil:
 		s.w.counters.late.Add(1)
-	case r.state == running:
-		if !r.cancelled {
-			r.cancelled = true
-			s.w.counters.cancelled.Add(1)
-			r.ctx.end(mdp.Cancelled)
-		}
-	default:
-		for i := range l.arrived {
-			if l.arrived[i] == r {
-				l.arrived = append(l.arrived[:i], l.arrived[i+1:]...)
-				break
-			}
-		}
-		l.sendBack(b, r)
+	case r.state == queued:
 		l.forget(r)
+		l.sendBack(b, r)
+	case !r.cancelled.Swap(true):
+		s.w.counters.cancelled.Add(1)
+		r.ctx.end(mdp.Cancelled)
 	}
 }
 
-// Paused implements zsock.Pauser: it hands what has arrived to executors. Only now
+// sendBack answers a request that is not started. Callers hold mu.
+func (l *link) sendBack(b *zsock.Batch, r *Request) {
+	l.s.w.counters.notTaken.Add(1)
+	r.state = over
+	r.release()
+	// A connection that is too full even for this is closed, which answers all.
+	if err := l.send(b, l.s.text.final(r, mdp.Final, errNotStarted), zsock.Body{}); err != nil {
+		l.conn.Close(err)
+	}
+}
+
+// Paused implements zsock.Pauser: it hands what has arrived to the crew. Only now
 // has everything that was read been looked at, so a worker that was stopped for a
 // while and finds CANCELs behind its REQUESTs starts none of them.
-func (l *link) Paused(*zsock.Batch, *zsock.Conn) {
-	if len(l.arrived) == 0 { // only the reader adds to it
+func (l *link) Paused(b *zsock.Batch, _ *zsock.Conn) {
+	l.read.Store(l.read.Load() + 1) // nobody else writes
+	l.now = time.Time{}
+	if len(l.arrived) == 0 {
 		return
 	}
 	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	taken := uint64(0)
 	for _, r := range l.arrived {
-		r.state = running
-		s.execute(r)
+		// The broker may have overlooked that there is no room.
+		if l.leaving || s.held >= s.w.cfg.Concurrency || l.requests.find(r.token) != nil {
+			l.sendBack(b, r)
+			continue
+		}
+		taken++
+		s.held++
+		l.requests.add(r)
+		s.crew.queue(r)
 	}
+	s.w.counters.requests.Add(taken)
 	clear(l.arrived)
 	l.arrived = l.arrived[:0]
+	s.rouse()
 }
 
 // welcome makes the session ready, or notes the broker's refusal.
@@ -161,7 +164,7 @@ func (l *link) welcome() {
 	s.mu.Lock()
 	l.welcomed = true
 	if w.MaxMessage > 0 {
-		l.limit = max(int(w.MaxMessage)-mdp.MaxHead, 0)
+		l.limit.Store(max(int64(w.MaxMessage)-mdp.MaxHead, 0))
 	}
 	if w.HeartbeatMs > 0 {
 		l.heartbeat = min(max(time.Duration(w.HeartbeatMs)*time.Millisecond, minHeartbeat), maxHeartbeat)
@@ -179,10 +182,17 @@ func (l *link) Closed(*zsock.Conn, error) {
 	defer s.mu.Unlock()
 	l.down = true
 	for _, r := range l.arrived {
-		l.forget(r)
+		r.release()
 	}
 	l.arrived = nil
-	for _, r := range l.requests {
+	l.dropBlock()
+	l.requests.all(func(r *Request) {
+		if r.state == queued {
+			l.forget(r)
+			r.state = over
+			r.release()
+			return
+		}
 		r.ctx.end(mdp.BrokerLost)
-	}
+	})
 }

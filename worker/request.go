@@ -4,8 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
@@ -19,25 +18,44 @@ type Request struct {
 	Attempt int // from 1; above, the request may have run before
 	Body    [][]byte
 
-	ctx    requestContext
-	link   *link
-	token  uint64
-	held   zsock.Body
-	inline [4][]byte // room for Body
+	ctx       requestContext
+	link      *link
+	token     uint64
+	block     *block      // where a small Body lies
+	held      zsock.Body  // a large one
+	inline    [2][]byte   // room for Body
+	cancelled atomic.Bool // CANCEL has come while it ran
 
 	// session.mu guards the following.
-	state     requestState
-	cancelled bool // CANCEL has come
-	dropped   bool // the drain timed out: no answer is sent
+	state   requestState
+	dropped bool     // the drain timed out: no answer is sent
+	behind  *Request // the next one in the queue
+	sibling *Request // the next one in a slot of the table
 }
 
 type requestState uint8
 
 const (
-	arrived requestState = iota // read, not started
+	arrived requestState = iota // read, known to the reader only
+	queued                      // waits for an executor
 	running
 	over
 )
+
+// batchOfRequests is how many are allocated together. They are not used again: a
+// handler may leave its context to somebody who looks at it later.
+const batchOfRequests = 16
+
+// newRequest returns an empty request. Only the reader calls it.
+func (l *link) newRequest() *Request {
+	if len(l.fresh) == 0 {
+		l.fresh = make([]Request, batchOfRequests)
+	}
+	r := &l.fresh[0]
+	l.fresh = l.fresh[1:]
+	r.link, r.ctx.base = l, l.s.base
+	return r
+}
 
 // Bytes returns the body frames as one; a copy only if there are several.
 func (r *Request) Bytes() []byte {
@@ -57,8 +75,12 @@ var errOver = errors.New("partial: the handler has returned")
 // is full, until ctx ends. After an error the answer is not wanted any more.
 func (r *Request) Partial(ctx context.Context, body ...[]byte) error {
 	s := r.link.s
-	frames := zsock.NewBody(body...)
-	defer frames.Release()
+	var large zsock.Body
+	defer func() { large.Release() }()
+	size := sizeOf(body)
+	if size >= byReference {
+		large, body = zsock.NewBody(body...), nil
+	}
 	for pause := minSendPause; ; pause = min(2*pause, maxSendPause) {
 		if err := r.ctx.Err(); err != nil {
 			return context.Cause(&r.ctx)
@@ -69,7 +91,10 @@ func (r *Request) Partial(ctx context.Context, body ...[]byte) error {
 			s.mu.Unlock()
 			return errOver
 		}
-		err := r.link.answer(&b, r, mdp.Partial, nil, frames)
+		err := error(zsock.ErrTooBig)
+		if int64(size) <= r.link.limit.Load() {
+			err = r.link.send(&b, append(s.text.final(r, mdp.Partial, nil), body...), large)
+		}
 		s.mu.Unlock()
 		b.Flush()
 		if !errors.Is(err, zsock.ErrHighWater) {
@@ -81,65 +106,5 @@ func (r *Request) Partial(ctx context.Context, body ...[]byte) error {
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
-	}
-}
-
-// requestContext is the context of one request. Most handlers never look at theirs,
-// so what makes a context costly is made at the first use.
-type requestContext struct {
-	base     context.Context // for its values
-	deadline time.Time       // zero: none
-
-	mu sync.Mutex // guards the following
-	// made is the real context, nil before the first use; stop ends it.
-	made context.Context
-	stop context.CancelCauseFunc
-	// cause is why it ended, if it has before it was made.
-	cause error
-}
-
-// Deadline implements context.Context.
-func (c *requestContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
-
-// Done implements context.Context.
-func (c *requestContext) Done() <-chan struct{} { return c.make().Done() }
-
-// Err implements context.Context.
-func (c *requestContext) Err() error { return c.make().Err() }
-
-// Value implements context.Context; context.Cause looks at the cause through it.
-func (c *requestContext) Value(key any) any { return c.make().Value(key) }
-
-func (c *requestContext) make() context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.made != nil {
-		return c.made
-	}
-	ctx, cancel := context.WithCancelCause(c.base)
-	if c.cause != nil {
-		cancel(c.cause)
-	}
-	c.made, c.stop = ctx, cancel
-	if !c.deadline.IsZero() {
-		timed, done := context.WithDeadline(ctx, c.deadline)
-		c.made = timed
-		c.stop = func(cause error) {
-			cancel(cause)
-			done()
-		}
-	}
-	return c.made
-}
-
-// end cancels the context. Only the first cause counts.
-func (c *requestContext) end(cause error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cause == nil {
-		c.cause = cause
-	}
-	if c.stop != nil {
-		c.stop(cause)
 	}
 }

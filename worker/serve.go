@@ -11,92 +11,102 @@ import (
 	"github.com/mdmesh/mdmesh/zsock"
 )
 
+var errNotStarted = mdp.Errorf(mdp.NotTaken, "not started")
+
 // Pauses between tries to send on a connection that is full.
 const (
 	minSendPause = time.Millisecond
 	maxSendPause = 50 * time.Millisecond
 )
 
-// execute runs r in an idle executor or a new one. There are never more busy ones
-// than Concurrency; idle ones are kept, for their grown stacks, until the session
-// is over: then nothing arrives any more. Callers hold mu.
-func (s *session) execute(r *Request) {
-	select {
-	case s.work <- r:
-	default:
-		s.executors.Go(func() { s.executor(r) })
-	}
+// final is an answer on its way out.
+type final struct {
+	frames  [][]byte   // in the executor's text
+	large   zsock.Body // behind them
+	failure *mdp.Error
 }
 
-func (s *session) executor(r *Request) {
-	var b zsock.Batch
-	for {
-		s.serve(&b, r)
-		select {
-		case r = <-s.work:
-		case <-s.over:
-			return
-		}
-	}
-}
-
-// serve runs the handler for r and sends its answer.
-func (s *session) serve(b *zsock.Batch, r *Request) {
-	s.w.counters.running.Add(1)
-	answer, err := s.handle(r)
-	s.w.counters.running.Add(-1)
-	body := zsock.NewBody(answer...)
-	for pause := minSendPause; !s.reply(b, r, body, err); pause = min(2*pause, maxSendPause) {
-		time.Sleep(pause)
-	}
-	b.Flush()
-	body.Release()
-	r.ctx.end(context.Canceled)
-	r.held.Release()
+// serve runs the handler for r and answers. It returns with mu held.
+func (e *executor) serve(r *Request) {
+	n := &e.s.w.counters
+	n.running.Add(1)
+	e.r = r
+	body, err := e.s.handle(r)
+	e.r = nil
+	n.running.Add(-1)
+	e.answer(r, body, err)
 }
 
 // handle calls the handler and turns a panic into an error.
-func (s *session) handle(r *Request) (answer [][]byte, err error) {
+func (s *session) handle(r *Request) (body [][]byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.w.counters.panics.Add(1)
 			s.w.log.Error("handler panicked", "service", r.Service, "request-id", r.ID.String(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			answer, err = nil, mdp.Errorf(mdp.AppError, "panic: %v", p)
-			err.(*mdp.Error).MayHaveRun = true
+			body, err = nil, fmt.Errorf("panic: %v", p)
 		}
 	}()
 	return s.w.cfg.Handler(&r.ctx, r)
 }
 
-// reply sends the final, or drops it and says why, and gives r's place back. False
-// means that the connection is full: try again later.
-func (s *session) reply(b *zsock.Batch, r *Request, body zsock.Body, err error) bool {
+// answer queues the final of r for sending, and waits for room if need be. What
+// takes time is done before mu is locked; it returns with mu held.
+func (e *executor) answer(r *Request, body [][]byte, err error) {
+	s, failure := e.s, r.failure(err)
+	r.ctx.end(context.Canceled)
+	f := final{failure: failure}
+	if size := sizeOf(body); failure == nil && int64(size) > r.link.limit.Load() {
+		f.failure = tooBig(zsock.ErrTooBig) // sending it would cost the connection
+	} else if failure == nil && size >= byReference {
+		f.large, body = zsock.NewBody(body...), nil
+	}
+	if f.failure != nil {
+		body = nil
+	}
+	f.frames = append(e.text.final(r, mdp.Final, f.failure), body...)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	l, n := r.link, &s.w.counters
+	for pause := minSendPause; !e.reply(r, &f); pause = min(2*pause, maxSendPause) {
+		e.flush()
+		time.Sleep(pause)
+		s.mu.Lock()
+	}
+	clear(f.frames)
+	f.large.Release()
+	r.release()
+}
+
+// reply queues the final, or drops it and says why, and gives r's place back. False
+// means that the connection is full: try again later. Callers hold mu.
+func (e *executor) reply(r *Request, f *final) bool {
+	l, n, c := r.link, &e.s.w.counters, &e.s.crew
 	switch {
 	case r.dropped:
 		n.abandoned.Add(1)
 	case l.down:
 		n.lost.Add(1)
 	default:
-		failure := r.failure(err)
-		e := l.answer(b, r, mdp.Final, failure, body)
-		if errors.Is(e, zsock.ErrTooBig) || errors.Is(e, zsock.ErrTooManyFrames) {
-			failure = &mdp.Error{Status: mdp.TooBig, Text: "the answer: " + e.Error(), MayHaveRun: true}
-			e = l.answer(b, r, mdp.Final, failure, zsock.Body{})
+		err := l.send(&c.out, f.frames, f.large)
+		if errors.Is(err, zsock.ErrTooBig) || errors.Is(err, zsock.ErrTooManyFrames) {
+			f.large.Release()
+			f.failure, f.large = tooBig(err), zsock.Body{}
+			f.frames = e.text.final(r, mdp.Final, f.failure)
+			err = l.send(&c.out, f.frames, f.large)
 		}
 		switch {
-		case errors.Is(e, zsock.ErrHighWater):
+		case errors.Is(err, zsock.ErrHighWater):
 			return false
-		case e != nil:
+		case err != nil:
 			n.lost.Add(1)
-		case failure != nil:
+		case f.failure != nil:
 			n.failed.Add(1)
 		default:
 			n.answered.Add(1)
 		}
+		if err == nil && !c.unsent {
+			c.unsent, c.since = true, time.Now()
+		}
 	}
+	c.busy--
 	r.state = over
 	l.forget(r)
 	return true
@@ -107,7 +117,7 @@ func (s *session) reply(b *zsock.Batch, r *Request, body zsock.Body, err error) 
 func (r *Request) failure(err error) *mdp.Error {
 	e, own := err.(*mdp.Error)
 	switch {
-	case r.cancelled:
+	case r.cancelled.Load():
 		return &mdp.Error{Status: mdp.Cancelled, Text: "cancelled while running", MayHaveRun: true}
 	case err == nil:
 		return nil
@@ -119,32 +129,16 @@ func (r *Request) failure(err error) *mdp.Error {
 	return &mdp.Error{Status: mdp.AppError, Text: err.Error(), MayHaveRun: true}
 }
 
-// answer sends a partial or final of r. Callers hold mu.
-func (l *link) answer(b *zsock.Batch, r *Request, kind mdp.Kind, failure *mdp.Error, body zsock.Body) error {
-	c := &l.s.command
-	*c = mdp.Command{Role: mdp.Worker, Kind: kind, Dialect: mdp.Native}
-	c.Head.Token, c.Head.ID, c.Head.Attempt = r.token, r.ID, uint16(r.Attempt)
-	if failure != nil {
-		c.SetError(failure)
-		body = zsock.Body{}
-	}
-	if body.Size() > l.limit { // sending it would cost the connection
-		return zsock.ErrTooBig
-	}
-	return l.send(b, body)
+func tooBig(err error) *mdp.Error {
+	return &mdp.Error{Status: mdp.TooBig, Text: "the answer: " + err.Error(), MayHaveRun: true}
 }
 
 // forget gives r's place back. Callers hold mu.
 func (l *link) forget(r *Request) {
 	s := l.s
-	if l.requests[r.token] == r {
-		delete(l.requests, r.token)
-	}
-	if r.state == arrived {
-		r.held.Release()
-	}
+	l.requests.remove(r)
 	s.held--
-	if l.leaving && len(l.requests) == 0 {
+	if l.leaving && l.requests.n == 0 {
 		l.nudge()
 	}
 	if l == s.current {

@@ -35,45 +35,46 @@ var (
 // session is the relation to one broker, over all its connections. Concurrency is
 // counted here: handlers that outlive a connection still occupy their place.
 type session struct {
-	w         *Worker
-	endpoint  string
-	base      context.Context // of the handlers' contexts
-	executors sync.WaitGroup
-	work      chan *Request // to an idle executor
-	over      chan struct{} // closed when executors should end
-	room      chan struct{} // capacity 1: a handler has ended
+	w        *Worker
+	endpoint string
+	base     context.Context // of the handlers' contexts
+	room     chan struct{}   // capacity 1: a handler has ended
 
-	mu sync.Mutex // guards the following, and the links' and requests' guarded fields
-	// held counts requests that have arrived or run, those of lost links included.
+	mu   sync.Mutex // guards the following, and the links' and requests' guarded fields
+	crew crew
+	// held counts requests that are queued or run, those of lost links included.
 	held int
 	// current is the connection in use, or nil.
 	current *link
 	refused bool
-	// command, head and frames are scratch space of encode.
-	command mdp.Command
-	head    [mdp.MaxHead]byte
-	frames  [2][]byte
+	text    text // of what is said about no request, and of partials
 }
 
 // link is one connection of a session. It is the zsock.Handler of it.
 type link struct {
 	s    *session
 	conn *zsock.Conn
-	read atomic.Uint64 // messages so far
-	wake chan struct{} // capacity 1: look at the link again
+	read atomic.Uint64 // times that something has come
+	// limit is how many octets an answer's body may have.
+	limit atomic.Int64
+	wake  chan struct{} // capacity 1: look at the link again
 
-	cmd mdp.Command // of the reader
+	// The following is the reader's own.
+	cmd     mdp.Command
+	text    text
+	arrived []*Request // read since the last pause, in order
+	fresh   []Request  // allocated ahead
+	block   *block     // takes small bodies
+	now     time.Time  // of this pause, if somebody has asked
 
 	// session.mu guards the following.
-	requests  map[uint64]*Request // by token: arrived or running
-	arrived   []*Request          // not started, in order; of the reader
-	credit    int                 // what the broker was told last
+	requests  table // queued or running
+	credit    int   // what the broker was told last
 	heartbeat time.Duration
 	spoke     bool   // something was sent since the last beat
 	heard     uint64 // value of read at the last beat
 	misses    int
 	welcomed  bool
-	limit     int  // octets of an answer's body
 	leaving   bool // we or the broker said DRAIN: nothing new is taken
 	down      bool // no answer can be sent any more
 	refused   error
@@ -81,8 +82,7 @@ type link struct {
 
 func newSession(w *Worker, endpoint string, base context.Context) *session {
 	return &session{
-		w: w, endpoint: endpoint, base: base,
-		work: make(chan *Request), over: make(chan struct{}), room: make(chan struct{}, 1),
+		w: w, endpoint: endpoint, base: base, room: make(chan struct{}, 1),
 	}
 }
 
@@ -134,7 +134,8 @@ func (s *session) awaitRoom(ctx context.Context) bool {
 
 // connect makes one connection and serves it until it ends.
 func (s *session) connect(ctx context.Context) (*link, error) {
-	l := &link{s: s, wake: make(chan struct{}, 1), requests: make(map[uint64]*Request), heartbeat: defaultHeartbeat, limit: math.MaxInt}
+	l := &link{s: s, wake: make(chan struct{}, 1), heartbeat: defaultHeartbeat}
+	l.limit.Store(math.MaxInt64)
 	dial, cancel := context.WithTimeout(ctx, dialTimeout)
 	conn, err := zsock.Dial(dial, s.endpoint, zsock.Config{
 		Type: zsock.Dealer, Network: s.w.cfg.Network, Logger: s.w.cfg.Logger,
@@ -191,25 +192,24 @@ func (l *link) hello() {
 	s.mu.Lock()
 	s.current = l
 	l.credit = max(s.w.cfg.Concurrency-s.held, 1)
-	s.command = mdp.Command{Role: mdp.Worker, Kind: mdp.Hello, Dialect: mdp.Native, Service: []byte(s.w.cfg.Service), Map: s.w.helloMap(l.credit)}
-	s.command.Head.Status = uint16(l.credit)
-	l.send(&b, zsock.Body{})
+	c := s.text.begin(mdp.Hello)
+	c.Service, c.Map, c.Head.Status = []byte(s.w.cfg.Service), s.w.helloMap(l.credit), uint16(l.credit)
+	_ = l.send(&b, s.text.encode(), zsock.Body{}) // or the connection is about to close
 	s.mu.Unlock()
 	b.Flush()
 }
 
-// send sends session.command with a body. Callers hold mu.
-func (l *link) send(b *zsock.Batch, body zsock.Body) error {
-	s := l.s
+// send sends a message. Callers hold mu.
+func (l *link) send(b *zsock.Batch, frames [][]byte, body zsock.Body) error {
 	l.spoke = true
-	return l.conn.Send(b, mdp.Append(s.frames[:0], s.head[:], &s.command), body)
+	return l.conn.Send(b, frames, body)
 }
 
 // say sends a command that is nothing but its kind. Callers hold mu. A connection
 // that cannot take it is about to close.
 func (l *link) say(b *zsock.Batch, kind mdp.Kind) {
-	l.s.command = mdp.Command{Role: mdp.Worker, Kind: kind, Dialect: mdp.Native}
-	_ = l.send(b, zsock.Body{})
+	l.s.text.begin(kind)
+	_ = l.send(b, l.s.text.encode(), zsock.Body{})
 }
 
 func (l *link) nudge() {
@@ -262,13 +262,20 @@ func (l *link) drain() {
 // requests stay unanswered, so that the broker gives them to other workers.
 func (l *link) abandon() {
 	s := l.s
+	var b zsock.Batch
+	defer b.Flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for token, r := range l.requests {
+	l.requests.all(func(r *Request) {
+		if r.state == queued {
+			l.forget(r)
+			l.sendBack(&b, r)
+			return
+		}
 		r.dropped = true
 		r.ctx.end(ErrDrained)
-		delete(l.requests, token)
-	}
+		l.requests.remove(r)
+	})
 }
 
 // raiseCredit tells the broker of places that handlers of an earlier connection
@@ -277,12 +284,11 @@ func (l *link) raiseCredit() {
 	s := l.s
 	var b zsock.Batch
 	s.mu.Lock()
-	credit := s.w.cfg.Concurrency - (s.held - len(l.requests))
+	credit := s.w.cfg.Concurrency - (s.held - l.requests.n)
 	if credit > l.credit && !l.down && !l.leaving {
 		l.credit = credit
-		s.command = mdp.Command{Role: mdp.Worker, Kind: mdp.Credit, Dialect: mdp.Native}
-		s.command.Head.Status = uint16(credit)
-		_ = l.send(&b, zsock.Body{}) // or the connection is about to close
+		s.text.begin(mdp.Credit).Head.Status = uint16(credit)
+		_ = l.send(&b, s.text.encode(), zsock.Body{}) // or the connection is about to close
 	}
 	s.mu.Unlock()
 	b.Flush()
@@ -293,7 +299,7 @@ func (l *link) leaveIfIdle() bool {
 	s := l.s
 	var b zsock.Batch
 	s.mu.Lock()
-	over := l.leaving && !l.down && len(l.requests) == 0
+	over := l.leaving && !l.down && l.requests.n == 0
 	if over {
 		l.down = true
 		l.say(&b, mdp.Bye)
@@ -335,10 +341,10 @@ func (s *session) setRefused(err error) (all bool) {
 
 // finish waits for the handlers, which have nobody to answer any more.
 func (s *session) finish() error {
-	close(s.over)
+	s.dismiss()
 	stopped := make(chan struct{})
 	go func() {
-		s.executors.Wait()
+		s.crew.running.Wait()
 		close(stopped)
 	}()
 	grace := time.NewTimer(stopGrace)
