@@ -66,12 +66,22 @@ func Folder(t testing.TB) string {
 
 // Alive tells whether a process runs; one that only waits to be buried does not.
 func Alive(pid int) bool {
+	state := State(pid)
+	return state != 0 && state != 'Z' && state != 'X'
+}
+
+// State is a process's state as the kernel tells it (proc(5)), such as R, S or T for
+// stopped; 0 if there is no such process.
+func State(pid int) byte {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return false
+		return 0
 	}
 	_, after, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')'):]), " ")
-	return after != "" && after[0] != 'Z' && after[0] != 'X'
+	if after == "" {
+		return 0
+	}
+	return after[0]
 }
 
 // Marked returns the processes that were started for t and its subtests, by

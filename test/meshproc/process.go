@@ -73,6 +73,7 @@ func (p *Process) end(t testing.TB) {
 	case <-p.exited:
 	default:
 		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		_ = p.cmd.Process.Signal(syscall.SIGCONT) // a stopped one hears nothing else
 		select {
 		case <-p.exited:
 		case <-time.After(Guard / 3):
