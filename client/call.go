@@ -57,7 +57,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Call sends a request and waits for its answer. It is Do for the common case.
 func (c *Client) Call(ctx context.Context, service string, body ...[]byte) ([][]byte, error) {
-	x, err := c.begin(ctx, mdp.Request, &Call{Service: service, Body: body}, mdp.RequestID{}, nil)
+	x, err := c.begin(ctx, mdp.Request, &Call{Service: service}, body, mdp.RequestID{}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (c *Client) Call(ctx context.Context, service string, body ...[]byte) ([][]
 // Do sends a request and waits for its answer: a Reply, or an *Error. Partials are
 // collected, up to 10,000 and 64 MiB of them; use Stream for more.
 func (c *Client) Do(ctx context.Context, call Call) (*Reply, error) {
-	x, err := c.begin(ctx, mdp.Request, &call, mdp.RequestID{}, nil)
+	x, err := c.begin(ctx, mdp.Request, &call, call.Body, mdp.RequestID{}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (c *Client) Do(ctx context.Context, call Call) (*Reply, error) {
 // may be an error: the call's own, mdp.Running while it is not done, or mdp.Unknown
 // 60 s after it was, and when another broker has it.
 func (c *Client) Attach(ctx context.Context, id mdp.RequestID) (*Reply, error) {
-	x, err := c.begin(ctx, mdp.Attach, &Call{}, id, nil)
+	x, err := c.begin(ctx, mdp.Attach, &Call{}, nil, id, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (c *Client) await(ctx context.Context, x *exchange) (*Reply, error) {
 // With Restartable, (nil, ErrRestarted) may come between partials of two attempts.
 func (c *Client) Stream(ctx context.Context, call Call) iter.Seq2[[][]byte, error] {
 	return func(yield func([][]byte, error) bool) {
-		x, err := c.begin(ctx, mdp.Request, &call, mdp.RequestID{}, streaming)
+		x, err := c.begin(ctx, mdp.Request, &call, call.Body, mdp.RequestID{}, streaming)
 		if err != nil {
 			yield(nil, err)
 			return
@@ -172,10 +172,10 @@ func (c *Client) Go(ctx context.Context, call Call, done chan<- *Pending) *Pendi
 		panic("client: Go needs a channel with a buffer")
 	}
 	// x is the table's as soon as begin returns: it may be over and in use again.
-	x, err := c.begin(ctx, mdp.Request, &p.Call, mdp.RequestID{}, func(x *exchange) { x.pending = p })
+	x, err := c.begin(ctx, mdp.Request, &p.Call, p.Call.Body, mdp.RequestID{}, func(x *exchange) { x.pending = p })
 	if err != nil {
 		p.Err = err
-		p.finish(c)
+		p.tell(c)
 		return p
 	}
 	if ctx.Done() != nil {
@@ -192,12 +192,8 @@ func (c *Client) Go(ctx context.Context, call Call, done chan<- *Pending) *Pendi
 	return p
 }
 
-// finish tells who waits. Callers hold mu, or are the only ones to know p.
-func (p *Pending) finish(c *Client) {
-	p.over = true
-	if p.stop != nil {
-		p.stop()
-	}
+// tell tells who waits.
+func (p *Pending) tell(c *Client) {
 	if p.done == nil {
 		close(p.wait)
 		return
@@ -210,22 +206,27 @@ func (p *Pending) finish(c *Client) {
 }
 
 // deadline is when a call of this timeout ends for good.
-func (c *Client) deadline(ctx context.Context, now time.Time, timeout time.Duration) time.Time {
+func (c *Client) deadline(ctx context.Context, now instant, timeout time.Duration) instant {
 	at, ok := ctx.Deadline()
 	if timeout <= 0 {
 		if ok {
-			return at
+			return instant(at.Sub(c.epoch))
 		}
 		timeout = c.cfg.Timeout
 	}
-	if own := now.Add(timeout); !ok || own.Before(at) {
-		return own
+	own := now + instant(min(timeout, time.Duration(never-now)))
+	if ok {
+		return min(own, instant(at.Sub(c.epoch)))
 	}
-	return at
+	return own
 }
 
 // wait blocks until the exchange is over, ending it itself when ctx does.
 func (x *exchange) wait(ctx context.Context) {
+	if ctx.Done() == nil {
+		<-x.done
+		return
+	}
 	select {
 	case <-x.done:
 		return

@@ -62,6 +62,7 @@ type Client struct {
 	ctx       context.Context // ends with Close; the parent of all goroutines
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
+	epoch     time.Time     // of instants
 	flushes   chan struct{} // capacity 1: async has something to flush
 	exchanges sync.Pool     // of *exchange, idle
 	publisher publisher
@@ -81,10 +82,13 @@ type Client struct {
 	news chan struct{}
 	// async collects what Go sends until the flusher takes it.
 	async *zsock.Batch
-	// command, head and frames are scratch space of encode.
+	// alarm runs look; alarmAt is when, or never.
+	alarm   *time.Timer
+	alarmAt instant
+	// command, head and frames are scratch space of encode and send.
 	command mdp.Command
 	head    [mdp.MaxHead]byte
-	frames  [2][]byte
+	frames  [][]byte
 }
 
 // broker is one configured endpoint.
@@ -115,6 +119,8 @@ func New(cfg Config) (*Client, error) {
 		cfg:     cfg,
 		log:     cfg.Logger,
 		hello:   mdp.EncodeMap(whoAmI()),
+		epoch:   time.Now(),
+		alarmAt: never,
 		flushes: make(chan struct{}, 1),
 		news:    make(chan struct{}),
 		async:   new(zsock.Batch),
@@ -131,6 +137,8 @@ func New(cfg Config) (*Client, error) {
 		c.brokers = append(c.brokers, broker{endpoint: endpoint})
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.alarm = time.AfterFunc(time.Hour, c.look)
+	c.alarm.Stop()
 	c.exchanges.New = func() any { return newExchange(c) }
 	c.publisher.init(c)
 	return c, nil
@@ -144,6 +152,7 @@ func (c *Client) Close() error {
 	c.mu.Lock()
 	if !c.closed {
 		c.closed = true
+		c.alarm.Stop()
 		for i := range c.slots {
 			if x := c.slots[i].x; x != nil {
 				c.finish(x, nil, ErrClosed)

@@ -10,6 +10,10 @@ import (
 	"github.com/mdmesh/mdmesh/zsock"
 )
 
+// largeBody is the size of body, in octets, from which zsock writes it from where it
+// lies.
+const largeBody = 16 << 10
+
 // Bounds on partials that wait for their reader.
 const (
 	maxPartials    = 10_000
@@ -34,31 +38,32 @@ type slot struct {
 }
 
 // exchange is one request and what becomes of it. It is reused: blocking calls give
-// it back with recycle, those of Go are given back by finish.
+// it back with recycle, those of Go are given back by complete.
 type exchange struct {
 	c     *Client
-	timer *time.Timer   // runs due
 	done  chan struct{} // capacity 1: gets one value when the exchange ends
 	news  chan struct{} // capacity 1, of Stream: partials came
 	batch zsock.Batch   // of the caller
 
 	// Client.mu guards the following while the exchange is in the table, and state
-	// always: timers and contexts of an earlier use may still look at it.
+	// and id always: contexts of an earlier use may still look at them.
 	state    state
-	call     Call
-	service  []byte // call.Service
+	call     Call     // without its body
+	service  []byte   // call.Service
+	frames   [][]byte // call.Body
+	size     int      // octets of frames
 	kind     mdp.Kind
 	id       mdp.RequestID
-	deadline time.Time
+	deadline instant
+	due      instant // deadline, or while pausing when to send again
 	stream   bool
 	pending  *Pending
 	index    uint32
 	link     *link
 	attempt  uint16
-	mayRun   bool      // an earlier attempt was sent and may have run
-	refusals int       // answers that asked to try again
-	again    time.Time // while pausing
-	answered uint16    // attempt of the last answer
+	mayRun   bool   // an earlier attempt was sent and may have run
+	refusals int    // answers that asked to try again
+	answered uint16 // attempt of the last answer
 
 	partials    [][][]byte
 	partialSize int
@@ -70,15 +75,13 @@ type exchange struct {
 }
 
 func newExchange(c *Client) *exchange {
-	x := &exchange{c: c, done: make(chan struct{}, 1)}
-	x.timer = time.AfterFunc(time.Hour, x.due)
-	x.timer.Stop()
-	return x
+	return &exchange{c: c, done: make(chan struct{}, 1)}
 }
 
 // begin puts a new exchange into the table and sends it, or lets it wait for a
-// link. id is zero for a new request. prepare, if any, runs before it is sent.
-func (c *Client) begin(ctx context.Context, kind mdp.Kind, call *Call, id mdp.RequestID, prepare func(*exchange)) (*exchange, error) {
+// link. body is what call.Body was: apart, so that it need not escape to the heap.
+// id is zero for a new request. prepare, if any, runs before it is sent.
+func (c *Client) begin(ctx context.Context, kind mdp.Kind, call *Call, body [][]byte, id mdp.RequestID, prepare func(*exchange)) (*exchange, error) {
 	if id == (mdp.RequestID{}) {
 		copy(id[:], process.prefix[:])
 		binary.BigEndian.PutUint64(id[8:], process.requests.Add(1))
@@ -93,9 +96,15 @@ func (c *Client) begin(ctx context.Context, kind mdp.Kind, call *Call, id mdp.Re
 	if prepare != nil {
 		prepare(x)
 	}
+	x.call, x.kind, x.attempt = *call, kind, 1
+	x.service = append(x.service[:0], call.Service...)
+	x.frames = append(x.frames[:0], body...)
+	for _, f := range body {
+		x.size += len(f)
+	}
 	b := &x.batch
 	async := x.pending != nil
-	now := time.Now() // once: looking at the clock is what costs here
+	now := c.now() // once: looking at the clock is what costs here
 	deadline := c.deadline(ctx, now, call.Timeout)
 	c.mu.Lock()
 	if err := c.enter(x); err != nil {
@@ -103,9 +112,8 @@ func (c *Client) begin(ctx context.Context, kind mdp.Kind, call *Call, id mdp.Re
 		c.recycle(x)
 		return nil, callError(kind, call.Service, id, err)
 	}
-	x.call, x.kind, x.id, x.deadline, x.attempt = *call, kind, id, deadline, 1
-	x.service = append(x.service[:0], call.Service...)
-	x.timer.Reset(deadline.Sub(now))
+	x.id, x.deadline, x.due = id, deadline, deadline
+	c.watch(deadline, now)
 	if async {
 		x.pending.ID = id
 		b = c.async
@@ -113,7 +121,7 @@ func (c *Client) begin(ctx context.Context, kind mdp.Kind, call *Call, id mdp.Re
 	c.submit(x, b, now)
 	c.mu.Unlock()
 	if !async {
-		b.Flush()
+		b.Flush() // unless somebody else is about to flush the connection
 		return x, nil
 	}
 	select {
@@ -145,7 +153,7 @@ func (c *Client) enter(x *exchange) error {
 }
 
 // submit sends x on the active link or lets it wait for one. Callers hold mu.
-func (c *Client) submit(x *exchange, b *zsock.Batch, now time.Time) {
+func (c *Client) submit(x *exchange, b *zsock.Batch, now instant) {
 	x.state, x.link = waiting, nil
 	l := c.active
 	if l == nil {
@@ -154,19 +162,17 @@ func (c *Client) submit(x *exchange, b *zsock.Batch, now time.Time) {
 		}
 		return
 	}
-	left := x.deadline.Sub(now)
+	left := time.Duration(x.deadline - now)
 	if left <= 0 {
-		return // due is about to run
+		return // look is about to run
 	}
-	body := zsock.NewBody(x.call.Body...)
-	defer body.Release()
-	if body.Size() > l.limit {
+	if x.size > l.limit {
 		if l.welcome != nil {
-			c.finish(x, nil, mdp.Errorf(mdp.TooBig, "%d octets, and the broker takes %d", body.Size(), l.limit))
+			c.finish(x, nil, mdp.Errorf(mdp.TooBig, "%d octets, and the broker takes %d", x.size, l.limit))
 		}
 		return // WELCOME will say how large a request may be
 	}
-	switch err := l.conn.Send(b, c.encode(x, left), body); {
+	switch err := c.send(x, l, b, left); {
 	case err == nil:
 		x.state, x.link = sent, l
 		l.began()
@@ -176,6 +182,21 @@ func (c *Client) submit(x *exchange, b *zsock.Batch, now time.Time) {
 		c.retry(x, b, mdp.Errorf(mdp.Busy, "too much is queued for %s", l.endpoint))
 	default: // the link is closing: its end resubmits what waits
 	}
+}
+
+// send gives x's request to l's connection. Small bodies are copied right into its
+// buffer; large ones once, and written from there.
+func (c *Client) send(x *exchange, l *link, b *zsock.Batch, left time.Duration) error {
+	head := c.encode(x, left)
+	if x.size < largeBody {
+		c.frames = append(head, x.frames...)
+		err := l.conn.Send(b, c.frames, zsock.Body{})
+		c.frames = emptied(c.frames)
+		return err
+	}
+	body := zsock.NewBody(x.frames...)
+	defer body.Release()
+	return l.conn.Send(b, head, body)
 }
 
 // encode writes x's head. The result is valid until the next call of encode.
@@ -230,129 +251,14 @@ func (c *Client) find(l *link, tok uint64) *exchange {
 	return nil
 }
 
-// leave takes x off its link. Callers hold mu.
-func (c *Client) leave(x *exchange) {
-	if x.link != nil {
-		x.link.ended()
-		x.link = nil
-	}
-}
+// maxRoom is how many elements of room a slice keeps for its next use.
+const maxRoom = 256
 
-// finish ends x. Callers hold mu; nobody else may touch x's outcome afterwards.
-func (c *Client) finish(x *exchange, body [][]byte, err error) {
-	c.leave(x)
-	x.timer.Stop()
-	s := &c.slots[x.index]
-	s.generation++
-	s.x = nil
-	c.free = append(c.free, x.index)
-	x.state, x.body = idle, body
-	if err != nil {
-		x.err = callError(x.kind, x.call.Service, x.id, err)
+// emptied is s without its elements, ready for use anew.
+func emptied[T any](s []T) []T {
+	if cap(s) > maxRoom {
+		return nil
 	}
-	p := x.pending
-	if p == nil {
-		x.done <- struct{}{}
-		return
-	}
-	if p.Err = x.err; p.Err == nil {
-		p.Reply = x.reply()
-	}
-	c.recycle(x)
-	p.finish(c)
-}
-
-func (x *exchange) reply() *Reply {
-	return &Reply{Body: x.body, Partials: x.partials, ID: x.id, Attempt: int(x.answered)}
-}
-
-// recycle gives back an exchange that is over and whose outcome was taken. What
-// is guarded also afterwards is left to the next begin.
-func (c *Client) recycle(x *exchange) {
-	x.call, x.pending, x.stream = Call{}, nil, false
-	x.link, x.mayRun, x.refusals = nil, false, 0
-	x.answered, x.restarts = 0, false
-	x.partials, x.partialSize, x.body, x.err = nil, 0, nil, nil
-	c.exchanges.Put(x)
-}
-
-// abandon ends the exchange, if it still is the one with this id, because nobody
-// wants the answer any more.
-func (c *Client) abandon(x *exchange, id mdp.RequestID, cause error) {
-	var b zsock.Batch
-	c.mu.Lock()
-	if x.state != idle && x.id == id {
-		err := abandonedError(cause, x.mayRun || x.state == sent)
-		if e := c.unreachable(x); e != nil && errors.Is(err, mdp.Expired) {
-			err = e
-		}
-		c.withdraw(x, &b)
-		c.finish(x, nil, err)
-	}
-	c.mu.Unlock()
-	b.Flush()
-}
-
-// withdraw sends CANCEL for what is on its way. A detached request goes on.
-func (c *Client) withdraw(x *exchange, b *zsock.Batch) {
-	if x.state != sent || x.kind != mdp.Request || x.call.Detached {
-		return
-	}
-	m := &c.command
-	*m = mdp.Command{Role: mdp.Client, Kind: mdp.Cancel, Dialect: mdp.Native}
-	m.Head.Token, m.Head.ID = token(c.slots[x.index].generation, x.index), x.id
-	// A link that cannot take it is about to close, which cancels as well.
-	_ = x.link.conn.Send(b, mdp.Append(c.frames[:0], c.head[:], m), zsock.Body{})
-	c.counters.cancels.Add(1)
-}
-
-// due is run by the timer: the deadline has passed, or a pause is over. A timer that
-// fired for an earlier use of x finds nothing due.
-func (x *exchange) due() {
-	c := x.c
-	var b zsock.Batch
-	c.mu.Lock()
-	now := time.Now()
-	switch {
-	case x.state == idle:
-	case !now.Before(x.deadline):
-		err := c.unreachable(x)
-		if err == nil {
-			err = &mdp.Error{Status: mdp.Expired, Text: "no answer before the deadline", MayHaveRun: x.mayRun || x.state == sent}
-		}
-		c.withdraw(x, &b)
-		c.finish(x, nil, err)
-	case x.state == pausing && !now.Before(x.again):
-		x.timer.Reset(x.deadline.Sub(now))
-		c.submit(x, &b, now)
-	}
-	c.mu.Unlock()
-	b.Flush()
-}
-
-// partial keeps a partial for x's reader. Callers hold mu.
-func (c *Client) partial(x *exchange, b *zsock.Batch, attempt uint16, body [][]byte) {
-	if x.restarts && attempt != x.answered {
-		if x.stream {
-			x.partials = append(x.partials, nil)
-		} else {
-			x.partials, x.partialSize = nil, 0
-		}
-	}
-	x.answered, x.restarts = attempt, true
-	for _, f := range body {
-		x.partialSize += len(f)
-	}
-	x.partials = append(x.partials, body)
-	if len(x.partials) > maxPartials || x.partialSize > maxPartialSize {
-		c.withdraw(x, b)
-		c.finish(x, nil, &mdp.Error{Status: mdp.TooBig, Text: "more partials than are kept for a reader", MayHaveRun: true})
-		return
-	}
-	if x.stream {
-		select {
-		case x.news <- struct{}{}:
-		default:
-		}
-	}
+	clear(s)
+	return s[:0]
 }

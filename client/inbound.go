@@ -27,7 +27,7 @@ func (l *link) Message(b *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
 	}
 	switch cmd.Kind {
 	case mdp.Final:
-		l.final(b, cmd, frames[cmd.Body:])
+		l.final(cmd, frames[cmd.Body:])
 	case mdp.Partial:
 		l.partial(b, cmd, frames[cmd.Body:])
 	case mdp.Welcome:
@@ -42,28 +42,64 @@ func (l *link) Message(b *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
 	}
 }
 
-// final ends the exchange that the answer belongs to.
-func (l *link) final(b *zsock.Batch, cmd *mdp.Command, frames [][]byte) {
-	c := l.c
-	var body [][]byte
-	err := mdp.AnswerError(cmd)
-	if err == nil {
-		body = clone(frames)
+// final is an answer that ends its exchange.
+type final struct {
+	token   uint64
+	attempt uint16
+	body    [][]byte
+	err     error // nil or an *mdp.Error
+}
+
+// final keeps an answer until settle.
+func (l *link) final(cmd *mdp.Command, frames [][]byte) {
+	f := final{token: cmd.Head.Token, attempt: cmd.Head.Attempt, err: mdp.AnswerError(cmd)}
+	if f.err == nil {
+		f.body = clone(frames)
 	}
+	l.finals = append(l.finals, f)
+}
+
+// Paused implements zsock.Pauser.
+func (l *link) Paused(b *zsock.Batch, _ *zsock.Conn) { l.settle(b) }
+
+// settle ends the exchanges whose answers have come: all that were read at once
+// under one lock, and with one flush for all that is sent because of them.
+func (l *link) settle(b *zsock.Batch) {
+	if len(l.finals) == 0 {
+		return
+	}
+	c := l.c
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	x := c.find(l, cmd.Head.Token)
+	for i := range l.finals {
+		c.settle(l, b, &l.finals[i])
+	}
+	c.mu.Unlock()
+	l.finals = emptied(l.finals)
+	if len(l.woken) == 0 {
+		return
+	}
+	// Who is woken tends to call again: the reader yields to them before it flushes.
+	b.Add(l.conn)
+	for i := range l.woken {
+		l.woken[i].tell(c)
+	}
+	l.woken = emptied(l.woken)
+}
+
+// settle ends one exchange or tries it again. Callers hold mu.
+func (c *Client) settle(l *link, b *zsock.Batch, f *final) {
+	x := c.find(l, f.token)
 	switch {
 	case x == nil:
 		c.counters.late.Add(1)
-	case err != nil:
-		c.retry(x, b, err.(*mdp.Error))
+	case f.err != nil:
+		c.retry(x, b, f.err.(*mdp.Error))
 	default:
-		if x.restarts && x.answered != cmd.Head.Attempt && !x.stream {
+		if x.restarts && x.answered != f.attempt && !x.stream {
 			x.partials = nil // of an attempt that another one overtook
 		}
-		x.answered = cmd.Head.Attempt
-		c.finish(x, body, nil)
+		x.answered = f.attempt
+		l.woken = append(l.woken, c.complete(x, f.body, nil))
 	}
 }
 
@@ -73,6 +109,7 @@ func (l *link) partial(b *zsock.Batch, cmd *mdp.Command, frames [][]byte) {
 	if body == nil {
 		body = [][]byte{} // nil stands for a restart
 	}
+	l.settle(b) // in the order in which they came
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if x := c.find(l, cmd.Head.Token); x != nil {

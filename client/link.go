@@ -38,7 +38,10 @@ type link struct {
 	left     chan struct{} // closed when new requests should go elsewhere: drained or gone
 	wake     chan struct{} // capacity 1: the interval may have changed
 
-	command mdp.Command // of the reader
+	// Of the reader:
+	command mdp.Command
+	finals  []final  // not yet settled
+	woken   []waiter // of settle
 
 	// Client.mu guards the following.
 	down        bool
@@ -321,7 +324,7 @@ func (l *link) leave(b *zsock.Batch) {
 
 // resubmit sends what waits for a link. Callers hold mu.
 func (c *Client) resubmit(b *zsock.Batch) {
-	now := time.Now()
+	now := c.now()
 	for i := range c.slots {
 		if x := c.slots[i].x; x != nil && x.state == waiting {
 			c.submit(x, b, now)
@@ -374,7 +377,7 @@ func (l *link) Closed(_ *zsock.Conn, err error) {
 func (c *Client) lost(x *exchange, b *zsock.Batch, l *link, err error) {
 	if l.refused != nil { // a refused session runs nothing
 		c.leave(x)
-		c.submit(x, b, time.Now())
+		c.submit(x, b, c.now())
 		return
 	}
 	c.retry(x, b, &mdp.Error{Status: mdp.BrokerLost, Text: "connection lost: " + err.Error(), MayHaveRun: true})

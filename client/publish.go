@@ -42,7 +42,7 @@ func (p *publisher) init(c *Client) {
 // subscribers, which may be none. mdp.Busy means that too much is queued for
 // the broker; mdp.NotOffered, that the broker has no event endpoints.
 func (c *Client) Publish(ctx context.Context, topic string, body ...[]byte) error {
-	ctx, cancel := context.WithDeadline(ctx, c.deadline(ctx, time.Now(), 0))
+	ctx, cancel := context.WithDeadline(ctx, c.epoch.Add(time.Duration(c.deadline(ctx, c.now(), 0))))
 	defer cancel()
 	if err := c.publisher.publish(ctx, []byte(topic), body); err != nil {
 		return fmt.Errorf("publish %s: %w", topic, err)

@@ -68,7 +68,7 @@ func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error) {
 		x.mayRun = x.mayRun || e.MayHaveRun
 	}
 	c.counters.retries.Add(1)
-	pause, now := pause(e, x.refusals, rand.Float64()), time.Now()
+	pause, now := pause(e, x.refusals, rand.Float64()), c.now()
 	if e.Status == mdp.NotTaken && c.active != from {
 		pause = 0 // the next try goes to another broker
 	}
@@ -77,9 +77,9 @@ func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error) {
 		return
 	}
 	x.refusals++
-	if again := now.Add(pause); again.Before(x.deadline) {
-		x.state, x.again = pausing, again
-		x.timer.Reset(pause)
+	if again := now + instant(pause); again < x.deadline {
+		x.state, x.due = pausing, again
+		c.watch(again, now)
 		return
 	}
 	c.finish(x, nil, e) // there is no time left for what it asks

@@ -58,6 +58,7 @@ type Conn struct {
 	timer     *time.Timer
 	pending   *chunk // encoded, not yet taken by a writer
 	pongs     []byte // PONG commands, ahead of pending
+	marked    bool   // in a batch that is about to be flushed
 	writing   bool   // somebody owns cur
 	cur       *chunk // being written, by its owner
 	messages  int    // in pending and cur

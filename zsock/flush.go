@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"syscall"
 	"time"
 )
@@ -15,23 +14,34 @@ const maxTurns = 8
 
 // Batch collects the connections that were sent to since its last Flush. The zero
 // value is ready; it is for one goroutine at a time.
+//
+// A connection is in one batch at a time: who sends to one that somebody else is
+// about to flush leaves that to them. A batch that was sent with must therefore be
+// flushed, soon.
 type Batch struct {
 	dirty []*Conn
 }
 
-// mark adds c. It looks only at the latest entries: one that is there twice costs
-// a lock and nothing else.
+// Add makes the next Flush of b write what waits for c by then, unless another
+// batch is about to.
+func (b *Batch) Add(c *Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b.mark(c)
+}
+
+// mark adds c if it is in no batch. Called with c.mu held.
 func (b *Batch) mark(c *Conn) {
-	const look = 16
-	if slices.Contains(b.dirty[max(0, len(b.dirty)-look):], c) {
+	if c.marked {
 		return
 	}
+	c.marked = true
 	b.dirty = append(b.dirty, c)
 }
 
 // Flush writes what was sent with b, and whatever else waits for the same peers.
-// It yields once, so that other readers can add to it: that is what turns many
-// messages into few system calls. It never blocks: what the kernel does not take is
+// It yields once, so that others can add to it: that is what turns many messages
+// into few system calls. It never blocks: what the kernel does not take is
 // finished by a goroutine that ends when it is done. Call it without locks.
 func (b *Batch) Flush() {
 	if len(b.dirty) == 0 {
@@ -79,6 +89,7 @@ func (c *Conn) load() bool {
 func (c *Conn) flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.marked = false // before anything is taken: what is sent from now on is somebody else's
 	for turn := 0; !c.writing && !c.closed.Load() && c.load(); turn++ {
 		c.writing = true
 		if turn < maxTurns {

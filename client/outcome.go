@@ -1,0 +1,134 @@
+package client
+
+import (
+	"errors"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+// leave takes x off its link. Callers hold mu.
+func (c *Client) leave(x *exchange) {
+	if x.link != nil {
+		x.link.ended()
+		x.link = nil
+	}
+}
+
+// finish ends x and tells who waits for it. Callers hold mu; nobody else may touch
+// x's outcome afterwards.
+func (c *Client) finish(x *exchange, body [][]byte, err error) { c.complete(x, body, err).tell(c) }
+
+// complete ends x and returns who is to be told. Callers hold mu, and may tell
+// without it.
+func (c *Client) complete(x *exchange, body [][]byte, err error) waiter {
+	c.leave(x)
+	s := &c.slots[x.index]
+	s.generation++
+	s.x = nil
+	c.free = append(c.free, x.index)
+	x.state, x.body = idle, body
+	if err != nil {
+		x.err = callError(x.kind, x.call.Service, x.id, err)
+	}
+	p := x.pending
+	if p == nil {
+		return waiter{x: x}
+	}
+	if p.Err = x.err; p.Err == nil {
+		p.Reply = x.reply()
+	}
+	c.recycle(x)
+	p.over = true
+	if p.stop != nil {
+		p.stop()
+	}
+	return waiter{p: p}
+}
+
+// waiter is who waits for an exchange that is over: its blocking caller, or the
+// Pending of Go.
+type waiter struct {
+	x *exchange
+	p *Pending
+}
+
+func (w waiter) tell(c *Client) {
+	if w.p != nil {
+		w.p.tell(c)
+		return
+	}
+	w.x.done <- struct{}{}
+}
+
+func (x *exchange) reply() *Reply {
+	return &Reply{Body: x.body, Partials: x.partials, ID: x.id, Attempt: int(x.answered)}
+}
+
+// recycle gives back an exchange that is over and whose outcome was taken. What
+// is guarded also afterwards is left to the next begin.
+func (c *Client) recycle(x *exchange) {
+	x.call, x.pending, x.stream = Call{}, nil, false
+	x.link, x.mayRun, x.refusals, x.size = nil, false, 0, 0
+	x.frames = emptied(x.frames)
+	x.answered, x.restarts = 0, false
+	x.partials, x.partialSize, x.body, x.err = nil, 0, nil, nil
+	c.exchanges.Put(x)
+}
+
+// abandon ends the exchange, if it still is the one with this id, because nobody
+// wants the answer any more.
+func (c *Client) abandon(x *exchange, id mdp.RequestID, cause error) {
+	var b zsock.Batch
+	c.mu.Lock()
+	if x.state != idle && x.id == id {
+		err := abandonedError(cause, x.mayRun || x.state == sent)
+		if e := c.unreachable(x); e != nil && errors.Is(err, mdp.Expired) {
+			err = e
+		}
+		c.withdraw(x, &b)
+		c.finish(x, nil, err)
+	}
+	c.mu.Unlock()
+	b.Flush()
+}
+
+// withdraw sends CANCEL for what is on its way. A detached request goes on.
+func (c *Client) withdraw(x *exchange, b *zsock.Batch) {
+	if x.state != sent || x.kind != mdp.Request || x.call.Detached {
+		return
+	}
+	m := &c.command
+	*m = mdp.Command{Role: mdp.Client, Kind: mdp.Cancel, Dialect: mdp.Native}
+	m.Head.Token, m.Head.ID = token(c.slots[x.index].generation, x.index), x.id
+	// A link that cannot take it is about to close, which cancels as well.
+	_ = x.link.conn.Send(b, mdp.Append(c.frames[:0], c.head[:], m), zsock.Body{})
+	c.counters.cancels.Add(1)
+}
+
+// partial keeps a partial for x's reader. Callers hold mu.
+func (c *Client) partial(x *exchange, b *zsock.Batch, attempt uint16, body [][]byte) {
+	if x.restarts && attempt != x.answered {
+		if x.stream {
+			x.partials = append(x.partials, nil)
+		} else {
+			x.partials, x.partialSize = nil, 0
+		}
+	}
+	x.answered, x.restarts = attempt, true
+	for _, f := range body {
+		x.partialSize += len(f)
+	}
+	x.partials = append(x.partials, body)
+	if len(x.partials) > maxPartials || x.partialSize > maxPartialSize {
+		c.withdraw(x, b)
+		c.finish(x, nil, &mdp.Error{Status: mdp.TooBig, Text: "more partials than are kept for a reader", MayHaveRun: true})
+		return
+	}
+	if x.stream {
+		select {
+		case x.news <- struct{}{}:
+		default:
+		}
+	}
+}
