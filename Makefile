@@ -4,7 +4,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BINARIES = mdbroker mdworker mdservice mdsupervisor mdcli
 PREFIX ?= /usr/local
 
-.PHONY: help build run test check format vet staticcheck layers units fuzz bench bench-shapes install clean
+.PHONY: help build run test check format vet staticcheck layers units fuzz bench bench-shapes man install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,10 +44,22 @@ bench: bench-shapes ## all benchmarks; they print and assert nothing
 bench-shapes: build ## shapes i, ii, iii: calls, latency and CPU per call of each process
 	@exec bench/shapes.sh
 
-install: build ## install binaries and units below PREFIX (DESTDIR works)
+man: build ## write manual pages and shell completions into ./bin/share
+	@mkdir -p bin/share/man/man1 bin/share/bash-completion/completions bin/share/zsh/site-functions bin/share/fish/vendor_completions.d
+	@set -e; for p in $(BINARIES); do \
+		bin/$$p man bin/share/man/man1; \
+		bin/$$p completion bash >bin/share/bash-completion/completions/$$p; \
+		bin/$$p completion zsh >bin/share/zsh/site-functions/_$$p; \
+		bin/$$p completion fish >bin/share/fish/vendor_completions.d/$$p.fish; \
+	done
+
+install: man ## install binaries, manual, completions and units below PREFIX (DESTDIR works)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/systemd/system
 	install -m 0755 $(BINARIES:%=bin/%) $(DESTDIR)$(PREFIX)/bin
 	install -m 0644 deploy/systemd/*.service $(DESTDIR)/etc/systemd/system
+	@set -e; cd bin/share; for f in $$(find . -type f); do \
+		install -D -m 0644 $$f $(abspath $(DESTDIR)$(PREFIX))/share/$$f; \
+	done
 
 clean: ## remove what was built
 	rm -rf bin

@@ -72,6 +72,8 @@ no worker; 70 internal; 75 timed out or busy; 76 protocol; 77 denied; 78 config.
 	level := f.Lookup("log-level")
 	level.DefValue = "warn"
 	level.Value.Set(level.DefValue) // a level that exists
+	cli.Values(cmd, "output", table, whole, lines)
+	cli.CompleteFlag(cmd, "broker", o.completeNames("mmi.brokers", "endpoints"))
 	cmd.AddCommand(o.call(), o.pub(), o.sub(), o.bench(), o.feed())
 	cmd.AddCommand(o.listings()...)
 	return cmd

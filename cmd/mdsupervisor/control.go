@@ -26,7 +26,8 @@ func statusCommand(o *options) *cobra.Command {
 		Short: "Show the children; exit 3 if the supervisor, or any child that was named, does not run",
 		Example: `  mdsupervisor status
   mdsupervisor -o json status 'echo:*'`,
-		Args: cobra.ArbitraryArgs,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: o.completeChildren,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			children, err := supervisor.Do(cmd.Context(), o.socket, supervisor.OpStatus, names...)
 			if errors.Is(err, supervisor.ErrNotRunning) {
@@ -53,6 +54,8 @@ func changeCommand(o *options, op supervisor.Op, short, example string) *cobra.C
 		Use:     string(op) + " NAME|GROUP:*|all...",
 		Short:   short,
 		Example: example,
+
+		ValidArgsFunction: o.completeChildren,
 		Args: func(_ *cobra.Command, names []string) error {
 			if len(names) == 0 {
 				return fmt.Errorf("%s what? name children, GROUP:* or all", op)

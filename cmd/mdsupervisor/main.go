@@ -30,7 +30,11 @@ func newRoot() *cobra.Command {
 		Short: "Keep the programs of a mesh running on this host",
 		Long: `Mdsupervisor starts the children a file names, starts them again when they end,
 and stops them in reverse order. Killed itself, it leaves them running, and the
-next mdsupervisor takes them over.`,
+next mdsupervisor takes them over.
+
+Exit codes: 0 ok; 1 a child could not be started, or there is none of that name; 3
+not running (status); 64 wrong usage; 69 no supervisor, or an address in use; 70
+internal; 76 protocol; 77 denied; 78 wrong configuration.`,
 		Example: `  mdsupervisor run --config mesh.toml
   mdsupervisor status
   mdsupervisor restart echo:2
@@ -49,6 +53,12 @@ next mdsupervisor takes them over.`,
 	logging.Flags(root)
 	root.PersistentFlags().StringVar(&o.socket, "socket", supervisor.DefaultSocket(), "control socket `path`; state, lock and logs stand beside it")
 	root.PersistentFlags().StringVarP(&o.output, "output", "o", "table", "how to print: table or json")
+	cli.Default(root, "socket", "$XDG_RUNTIME_DIR/mdmesh/supervisor.sock, for root /run/mdmesh/supervisor.sock")
+	cli.Files(root, "/etc/mdmesh/mesh.toml", "the children, where the systemd unit looks for them",
+		"SOCKET.state", "what the next supervisor must know of the children of this one",
+		"SOCKET.lock", "held by the one supervisor of this socket",
+		"SOCKET.logs/NAME.log", "what a child says, unless log_dir in the file names another folder")
+	cli.Values(root, "output", "table", "json")
 	root.AddCommand(runCommand(o), statusCommand(o), shutdownCommand(o),
 		changeCommand(o, supervisor.OpStart, "Start children that do not run", `  mdsupervisor start echo:2
   mdsupervisor start all`),

@@ -1,12 +1,13 @@
 // Package cli is what every mdmesh program does around its work: signals, exit
-// codes, one line about what went wrong, --version, and the line that names a
-// bound endpoint.
+// codes, one line about what went wrong, --version, the line that names a bound
+// endpoint, shell completion (completion.go) and manual pages (man.go).
 //
 // The one invariant: a program ends with one of the codes below and, if that is
 // not OK, exactly one message on standard error that says what to do. Start at
 // Run.
 //
-// It imports its neighbour internal/version, and otherwise nothing of mdmesh.
+// It imports its neighbours internal/version and internal/config, and otherwise
+// nothing of mdmesh.
 package cli
 
 import (
@@ -100,7 +101,8 @@ func Main(root *cobra.Command) {
 
 // Run is Main for tests: it blocks until the command has ended, and returns the
 // exit code. It prepares root: --version, silence on errors (Run reports them),
-// and strict arguments: a command without an Args rule takes none.
+// the commands completion and man, and strict arguments: a command without an Args
+// rule takes none.
 func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	ctx, caught, stop := untilSignal(ctx)
 	defer stop()
@@ -180,7 +182,8 @@ func prepare(root *cobra.Command, started *bool) {
 		root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 		root.Flags().Bool("version", false, "print version, commit and Go version")
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(completionCommand(root.Name()), manCommand())
+	completeSharedFlags(root)
 	walk(root, func(cmd *cobra.Command) {
 		switch {
 		case cmd.HasSubCommands() && !cmd.Runnable():
@@ -191,7 +194,7 @@ func prepare(root *cobra.Command, started *bool) {
 		}
 		cmd.RunE = marked(cmd.RunE, started)
 		cmd.PreRunE = marked(cmd.PreRunE, started)
-		cmd.PersistentPreRunE = marked(cmd.PersistentPreRunE, started)
+		cmd.PersistentPreRunE = unlessCompleting(marked(cmd.PersistentPreRunE, started))
 	})
 }
 
@@ -217,6 +220,19 @@ func marked(run runFunc, started *bool) runFunc {
 	}
 }
 
+// unlessCompleting keeps run from what is no command of ours.
+func unlessCompleting(run runFunc) runFunc {
+	if run == nil {
+		return nil
+	}
+	return func(cmd *cobra.Command, args []string) error {
+		if completing(cmd) {
+			return nil
+		}
+		return run(cmd, args)
+	}
+}
+
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return Exitf(Usage, "unexpected argument %q", args[0])
@@ -228,7 +244,7 @@ func noArgs(_ *cobra.Command, args []string) error {
 func chooseCommand(cmd *cobra.Command, args []string) error {
 	var names []string
 	for _, sub := range cmd.Commands() {
-		if sub.IsAvailableCommand() && sub.Name() != "help" {
+		if sub.IsAvailableCommand() && sub.Name() != "help" && sub.Name() != "completion" {
 			names = append(names, sub.Name())
 		}
 	}
