@@ -93,7 +93,19 @@ type Poison struct {
 	Attempts int    `json:"attempts"`
 	Octets   int64  `json:"octets"`
 	Reason   string `json:"reason"`
-	AtMs     int64  `json:"at_ms"` // since the broker's start
+	AtMs     int64  `json:"at_ms"`  // since the broker's start
+	AgeMs    int64  `json:"age_ms"` // since then
+}
+
+// Poison lists the last 100 requests that used up their tries, oldest first.
+func (b *Broker) Poison() []Poison {
+	b.poisonMu.Lock()
+	defer b.poisonMu.Unlock()
+	out := append([]Poison{}, b.poison...)
+	for i := range out {
+		out[i].AgeMs = b.now()/1e6 - out[i].AtMs
+	}
+	return out
 }
 
 // poisoned keeps the head of a request that no worker survived in a ring of the

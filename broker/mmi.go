@@ -37,7 +37,7 @@ func (b *Broker) answerMMI(batch *zsock.Batch, c *conn, m *zsock.Msg) {
 }
 
 // questions are the mmi. names that are answered.
-var questions = []string{"mmi.service", "mmi.services", "mmi.workers", "mmi.peers", "mmi.brokers"}
+var questions = []string{"mmi.service", "mmi.services", "mmi.workers", "mmi.peers", "mmi.brokers", "mmi.poison"}
 
 // mmi is the answer to one question. Unknown ones get 501 (RFC 8).
 func (b *Broker) mmi(question string, body [][]byte) []byte {
@@ -52,6 +52,8 @@ func (b *Broker) mmi(question string, body [][]byte) []byte {
 		return encodeListing(b.Peers(), body)
 	case "mmi.brokers":
 		return encodeListing(b.Brokers(), body)
+	case "mmi.poison":
+		return encodeListing(b.Poison(), body)
 	}
 	return []byte("501")
 }

@@ -78,13 +78,10 @@ type WorkerState struct {
 func (b *Broker) State() State {
 	st := State{Name: b.name, Incarnation: b.incarnation, UptimeMs: b.now() / 1e6, Draining: b.draining.Load(),
 		Bound: b.Bound(), Transport: b.transport(), HeldOctets: b.held.Load(), Peers: b.Peers(), Counters: b.Counters(),
-		Services: b.Services(), Workers: b.Workers()}
+		Services: b.Services(), Workers: b.Workers(), Poison: b.Poison()}
 	b.mu.RLock()
 	st.Connections = len(b.conns)
 	b.mu.RUnlock()
-	b.poisonMu.Lock()
-	st.Poison = append([]Poison{}, b.poison...)
-	b.poisonMu.Unlock()
 	return st
 }
 

@@ -17,6 +17,10 @@ python:zmq:python3-zmq
 php:zmq:php-zmq
 chromium:chromium
 systemd-analyze:systemd
+groff:groff-base
+/usr/share/bash-completion/bash_completion:bash-completion
+zsh:zsh
+fish:fish
 "
 
 present() {

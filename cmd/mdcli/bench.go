@@ -56,7 +56,7 @@ the connections is not measured. -o json prints one object with "calls", "errors
 		Example: `  mdcli bench echo
   mdcli bench echo --connections 1 --inflight 128 --size 1KiB --duration 10s -o json`,
 		ValidArgsFunction: firstArgument(o.completeNames("mmi.services", "name")),
-		Args: arguments(1, 1, "name one service: mdcli bench SERVICE"),
+		Args:              arguments(1, 1, "name one service: mdcli bench SERVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l.service = args[0]
 			if err := l.check(); err != nil {

@@ -30,7 +30,7 @@ with --no-wait; 75 no answer in time, or busy.`,
   mdcli call --timeout 1m --once charge '{"order": 7}'
   mdcli -o json call echo hello`,
 		ValidArgsFunction: firstArgument(o.completeNames("mmi.services", "name")),
-		Args: arguments(1, 2, "name the service, then the body: mdcli call SERVICE [BODY|-]"),
+		Args:              arguments(1, 2, "name the service, then the body: mdcli call SERVICE [BODY|-]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := serviceName(args[0]); err != nil {
 				return err

@@ -21,7 +21,7 @@ const patience = 300 * time.Millisecond
 // as the "name" of each row of "mmi.services". Where no broker answers in time there
 // is nothing to offer, and nothing is said.
 func (o *options) completeNames(question, key string) cli.Completer {
-	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		const none = cobra.ShellCompDirectiveNoFileComp
 		if config.Apply(cmd, "") != nil { // nobody did before: see package cli
 			return nil, none
@@ -33,7 +33,7 @@ func (o *options) completeNames(question, key string) cli.Completer {
 		var found []cobra.Completion
 		for _, row := range rows {
 			for _, word := range wordsOf(row[key]) {
-				if completable(word) && !slices.Contains(args, word) && !slices.Contains(found, word) {
+				if completable(word) && strings.HasPrefix(word, typed) && !slices.Contains(args, word) && !slices.Contains(found, word) {
 					found = append(found, word)
 				}
 			}
@@ -46,7 +46,7 @@ func (o *options) completeNames(question, key string) cli.Completer {
 func (o *options) askQuickly(ctx context.Context, question string) ([]map[string]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	c, err := client.New(client.Config{Brokers: o.brokers.List, Timeout: patience})
+	c, err := client.New(client.Config{Brokers: once(o.brokers.List), Timeout: patience})
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +56,17 @@ func (o *options) askQuickly(ctx context.Context, question string) ([]map[string
 		return nil, fmt.Errorf("ask %s: %w", question, err)
 	}
 	return decode(reply)
+}
+
+// once drops what is there before: flags are read twice for completions, so each
+// endpoint comes twice.
+func once(list []string) (out []string) {
+	for _, word := range list {
+		if !slices.Contains(out, word) {
+			out = append(out, word)
+		}
+	}
+	return out
 }
 
 // wordsOf are the texts in a value of a listing.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -76,17 +77,56 @@ func (o *options) noBroker(op string, err error) error {
 		op, strings.Join(o.brokers.List, ", "), reason)
 }
 
-// lateness asks whether anybody offers the service that did not answer in time, and
-// adds to err what was found. A broker that does not answer this changes nothing.
+// lateness explains an error of a call. For one that came too late, or for want of a
+// worker, it asks whether anybody offers the service, and what else is offered under
+// a name like it. A broker that does not answer this changes nothing.
 func (o *options) lateness(ctx context.Context, c *client.Client, service string, err error) error {
-	if !errors.Is(err, mdp.Expired) || ctx.Err() != nil {
-		return o.explain("call "+service, err)
+	op := "call " + service
+	late, nobody := errors.Is(err, mdp.Expired), errors.Is(err, mdp.NoWorker)
+	if !late && !nobody || ctx.Err() != nil {
+		return o.explain(op, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	if nobody {
+		explained := o.explain(op, err)
+		return cli.Exitf(cli.Code(explained), "%w%s", explained, nearby(ctx, c, service))
+	}
 	found, ask := c.Call(ctx, "mmi.service", []byte(service))
 	if ask == nil && len(found) == 1 && string(found[0]) == "404" {
-		return cli.Exitf(cli.TempFail, "call %s: no answer within %v: no worker offers it; start one, or see mdcli services", service, o.timeout)
+		hint := nearby(ctx, c, service)
+		if hint == "" {
+			hint = "; start one, or see mdcli services"
+		}
+		return cli.Exitf(cli.TempFail, "%s: no answer within %v: no worker offers it%s", op, o.timeout, hint)
 	}
-	return cli.Exitf(cli.TempFail, "call %s: no answer within %v; it may have run, or run yet; --timeout gives it longer", service, o.timeout)
+	return cli.Exitf(cli.TempFail, "%s: no answer within %v; it may have run, or run yet; --timeout gives it longer", op, o.timeout)
+}
+
+// nearby asks what is offered and says which names are like service.
+func nearby(ctx context.Context, c *client.Client, service string) string {
+	reply, err := c.Call(ctx, "mmi.services")
+	var offered []serviceRow
+	if err != nil || len(reply) != 1 || json.Unmarshal(reply[0], &offered) != nil {
+		return ""
+	}
+	var names []string
+	for _, s := range offered {
+		if s.Name != service && s.Workers+s.Peers > 0 {
+			names = append(names, s.Name)
+		}
+	}
+	return didYouMean(service, names)
+}
+
+// didYouMean is empty, or "; did you mean echo?".
+func didYouMean(name string, words []string) string {
+	near := cli.Near(name, words)
+	for i, word := range near {
+		near[i] = cell(word)
+	}
+	if len(near) == 0 {
+		return ""
+	}
+	return "; did you mean " + strings.Join(near, " or ") + "?"
 }

@@ -15,39 +15,39 @@ import (
 	"github.com/mdmesh/mdmesh/internal/cli"
 )
 
-// listing is one question to the broker and the columns people see of the answer.
+// listing is one question to the broker, the columns people see of the answer, and
+// the keys that scripts rely on.
 type listing struct {
-	name, question, short string
-	columns               []column
+	name, question, short, text string
+	columns                     []column
+	keys                        [][2]string
 }
 
 // column is a heading and the JSON key below it.
 type column struct{ heading, key string }
-
-var allListings = []listing{
-	{"services", "mmi.services", "List services: workers, queue, what happened so far", []column{
-		{"SERVICE", "name"}, {"WORKERS", "workers"}, {"IDLE", "idle"}, {"QUEUE", "queue"}, {"RUNNING", "running"}, {"PEERS", "peers"},
-		{"MEAN_US", "mean_us"}, {"ANSWERED", "answered"}, {"FAILED", "failed"}, {"REDELIVERED", "redelivered"}}},
-	{"workers", "mmi.workers", "List worker sessions", []column{
-		{"SERVICE", "service"}, {"REMOTE", "remote"}, {"DIALECT", "dialect"}, {"HOST", "host"}, {"PID", "pid"}, {"SCOPE", "scope"},
-		{"CONCURRENCY", "concurrency"}, {"RUNNING", "running"}}},
-	{"brokers", "mmi.brokers", "List the broker asked and those linked with it", []column{
-		{"NAME", "name"}, {"SELF", "self"}, {"ENDPOINTS", "endpoints"}, {"PUBLISH", "publish"}, {"SUBSCRIBE", "subscribe"}}},
-	{"peers", "mmi.peers", "List links to other brokers", []column{
-		{"NAME", "name"}, {"ENDPOINT", "endpoint"}, {"STATE", "state"}, {"RTT_US", "rtt_us"}, {"SINCE_MS", "since_ms"}, {"ERROR", "error"}}},
-}
 
 func (o *options) listings() []*cobra.Command {
 	var out []*cobra.Command
 	for _, l := range allListings {
 		out = append(out, &cobra.Command{
 			Use: l.name, Short: l.short,
-			Long:    l.short + ".\n\nThe table shows the main columns, -o json and jsonl all keys of " + l.question + ".",
+			Long:    fmt.Sprintf("%s. %s\n\nThe table shows the main columns. -o json is one list, -o jsonl one object a line,\nwith these keys, to which more may be added:\n\n%s", l.short, l.text, l.describeKeys()),
 			Example: "  mdcli " + l.name + "\n  mdcli -o json " + l.name,
 			RunE:    func(cmd *cobra.Command, _ []string) error { return o.list(cmd.Context(), l) },
 		})
 	}
 	return out
+}
+
+// describeKeys lists the keys and what they are, for the help.
+func (l listing) describeKeys() string {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 4, 2, ' ', 0)
+	for _, k := range l.keys {
+		fmt.Fprintf(w, "  %s\t%s\n", k[0], k[1])
+	}
+	w.Flush() // to memory
+	return strings.TrimRight(text.String(), "\n")
 }
 
 func (o *options) list(ctx context.Context, l listing) error {

@@ -52,6 +52,7 @@ Exit codes: 0 ok; 1 the service answered an error; 64 wrong usage; 69 no broker 
 no worker; 70 internal; 75 timed out or busy; 76 protocol; 77 denied; 78 config.`,
 		Example: `  mdcli call echo hello
   mdcli services
+  mdcli top
   mdcli sub rollup/
   mdcli bench echo -o json`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -74,7 +75,7 @@ no worker; 70 internal; 75 timed out or busy; 76 protocol; 77 denied; 78 config.
 	level.Value.Set(level.DefValue) // a level that exists
 	cli.Values(cmd, "output", table, whole, lines)
 	cli.CompleteFlag(cmd, "broker", o.completeNames("mmi.brokers", "endpoints"))
-	cmd.AddCommand(o.call(), o.pub(), o.sub(), o.bench(), o.feed())
+	cmd.AddCommand(o.call(), o.pub(), o.sub(), o.bench(), o.feed(), o.top())
 	cmd.AddCommand(o.listings()...)
 	return cmd
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,7 @@ const patience = 300 * time.Millisecond
 
 // completeChildren offers the names of the children that are not named yet, their
 // groups, and all. Where no supervisor answers in time there are none.
-func (o *options) completeChildren(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (o *options) completeChildren(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	const none = cobra.ShellCompDirectiveNoFileComp
 	if config.Environment(cmd) != nil {
 		return nil, none
@@ -27,13 +28,24 @@ func (o *options) completeChildren(cmd *cobra.Command, args []string, _ string) 
 	if err != nil {
 		return nil, none
 	}
-	var names, groups []cobra.Completion
-	for _, c := range children {
-		names = append(names, cobra.CompletionWithDesc(c.Name, c.State))
-		if group := c.Name; c.Group != group && !slices.Contains(groups, c.Group+":*") {
-			groups = append(groups, c.Group+":*")
+	var words []cobra.Completion
+	offer := func(word, text string) {
+		if strings.HasPrefix(word, typed) && !slices.Contains(args, word) {
+			words = append(words, cobra.CompletionWithDesc(word, text))
 		}
 	}
-	all := append(append(names, groups...), "all")
-	return slices.DeleteFunc(all, func(word cobra.Completion) bool { return slices.Contains(args, plain(word)) }), none
+	var groups []string
+	for _, c := range children {
+		offer(c.Name, c.State)
+		if entry, _, several := strings.Cut(c.Name, ":"); several && !slices.Contains(groups, entry) {
+			groups = append(groups, entry)
+		}
+	}
+	for _, group := range groups {
+		offer(group+":*", "each of them")
+	}
+	if len(args) == 0 {
+		offer("all", "every child")
+	}
+	return words, none
 }
