@@ -192,7 +192,7 @@ func (b *Broker) endpoints(role string) (out []string) {
 }
 
 func (b *Broker) socketConfig(t zsock.SocketType) zsock.Config {
-	return zsock.Config{Type: t, MaxMessage: b.cfg.MaxMessage, Network: b.cfg.Network, Logger: b.log}
+	return zsock.Config{Type: t, MaxMessage: b.cfg.MaxMessage, Shared: true, Network: b.cfg.Network, Logger: b.log}
 }
 
 // Run serves until ctx ends, then drains: no new requests, what is held gets its

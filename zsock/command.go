@@ -80,7 +80,7 @@ func (c *Conn) subscription(on bool, prefix []byte) {
 	spans := [1]span{{payload: headerSize(n), end: len(wire)}}
 	m := &c.in.msg
 	m.set(wire, nil, spans[:], int64(n))
-	c.h.Message(&c.in.batch, c, m)
+	c.h.Message(c.in.batch, c, m)
 	m.clear()
 }
 

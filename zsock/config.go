@@ -85,6 +85,11 @@ type Config struct {
 	ProgressTimeout  time.Duration // for a message that was begun, beside 1 s per 64 KiB received: 30 s
 	WriteTimeout     time.Duration // without the peer taking a single octet: 30 s
 
+	// Shared says that the handler's methods never wait. Then connections may be read
+	// by goroutines that they share, where the system has a way: much cheaper in time
+	// and memory, but a handler that does wait stops others.
+	Shared bool
+
 	Network Network      // nil: TCP
 	Logger  hclog.Logger // nil: silent
 

@@ -39,7 +39,8 @@ type Conn struct {
 	tally  *tally
 	in     input // reader goroutine only
 
-	raw     syscall.RawConn // one of raw and try, or neither
+	sock    *sock           // set by run if a poller serves the connection: then nc is closed
+	raw     syscall.RawConn // one of sock, raw and try, or none
 	try     tryWriter
 	rawFunc func(fd uintptr) bool
 	rawN    int   // of the current writer
@@ -121,11 +122,19 @@ func (c *Conn) Queued() (messages, octets int) {
 // kernel holds for a process that does not read cannot be seen from here. It makes
 // a system call.
 func (c *Conn) Unsent() int {
-	_, octets := c.Queued()
-	if _, tcp := c.nc.LocalAddr().(*net.TCPAddr); !tcp || c.raw == nil {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	octets := c.octets
+	if _, tcp := c.nc.LocalAddr().(*net.TCPAddr); !tcp {
 		return octets
 	}
-	_ = c.raw.Control(func(fd uintptr) { octets += unacknowledged(int(fd)) })
+	count := func(fd uintptr) { octets += unacknowledged(int(fd)) }
+	switch {
+	case c.sock != nil:
+		c.sock.control(count)
+	case c.raw != nil:
+		_ = c.raw.Control(count)
+	}
 	return octets
 }
 
@@ -139,14 +148,40 @@ func (c *Conn) Run(ctx context.Context) error {
 }
 
 func (c *Conn) run() error {
+	done := make(chan struct{})
 	c.mu.Lock()
 	if c.running {
 		c.mu.Unlock()
 		return errors.New("zsock: run: connection was already run: dial a new one")
 	}
 	c.running = true
+	shared := c.share(func() { close(done) })
 	c.mu.Unlock()
+	if !shared {
+		return c.serve()
+	}
+	<-done
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reason
+}
 
+// start is run without waiting for the end: it calls ended then.
+func (c *Conn) start(ended func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running = true
+	if c.share(ended) {
+		return
+	}
+	go func() {
+		defer ended()
+		_ = c.serve() // the handler is told why
+	}()
+}
+
+// serve is the life of a connection that has a goroutine of its own.
+func (c *Conn) serve() error {
 	c.h.Opened(c)
 	c.Close(c.read())
 	c.writers.Wait()
@@ -186,6 +221,10 @@ func (c *Conn) closeLocked(err error) {
 		_ = c.nc.Close() // no reader will do it
 		return
 	}
+	if c.sock != nil {
+		c.sock.p.call(c)
+		return
+	}
 	// The reader closes: closing here would wait for whoever is inside a read or write.
 	_ = c.nc.SetDeadline(longAgo)
 }
@@ -219,8 +258,7 @@ func (c *Conn) CloseAfterFlush(err error) {
 	c.timer = time.AfterFunc(c.cfg.WriteTimeout, func() { c.Close(nil) })
 	if !c.writing {
 		c.writing = true
-		c.writers.Add(1)
-		go c.drain()
+		c.finishLater()
 	}
 }
 
@@ -235,6 +273,10 @@ func (c *Conn) linger() {
 		return
 	}
 	c.lingering = true
+	if c.sock != nil {
+		c.sock.stopTalking(c)
+		return
+	}
 	if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
 		_ = w.CloseWrite()
 	}

@@ -23,7 +23,7 @@ func bubble(t *testing.T, f func(t *testing.T, n *memsock.Net, tr transport)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := memsock.New()
-		f(t, n, transport{"memsock", n, "tcp://broker:0"})
+		f(t, n, transport{"memsock", n, "tcp://broker:0", false})
 	})
 }
 
@@ -548,7 +548,7 @@ func TestAcceptBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &shortNetwork{Net: memsock.New(), failures: 12}
 		h := newRecorder()
-		tr := transport{"short", n, "tcp://broker:0"}
+		tr := transport{"short", n, "tcp://broker:0", false}
 		l := listen(t, tr, Config{}, h)
 		dial(t, tr, l, Config{HandshakeTimeout: time.Minute}, newRecorder())
 		receive(t, h.opened)

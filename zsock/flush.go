@@ -19,7 +19,8 @@ const maxTurns = 8
 // about to flush leaves that to them. A batch that was sent with must therefore be
 // flushed, soon.
 type Batch struct {
-	dirty []*Conn
+	dirty  []*Conn
+	prompt bool // a poller's, which has seen all that came: it need not yield
 }
 
 // Add makes the next Flush of b write what waits for c by then, unless another
@@ -47,7 +48,9 @@ func (b *Batch) Flush() {
 	if len(b.dirty) == 0 {
 		return
 	}
-	runtime.Gosched()
+	if !b.prompt {
+		runtime.Gosched()
+	}
 	b.FlushNow()
 }
 
@@ -101,11 +104,23 @@ func (c *Conn) flush() {
 			}
 		}
 		if c.writing {
-			c.writers.Add(1)
-			go c.drain()
+			c.finishLater()
+		} else if c.sock != nil {
+			c.sock.release()
 		}
 		return
 	}
+}
+
+// finishLater leaves what the kernel did not take to the poller, or to a goroutine.
+// Called with mu held by the writer.
+func (c *Conn) finishLater() {
+	if c.sock != nil {
+		c.sock.await(c)
+		return
+	}
+	c.writers.Add(1)
+	go c.drain()
 }
 
 // settle accounts for one write. It reports whether the chunk is done and the
@@ -191,6 +206,8 @@ func (c *Conn) drained(n int, err error) bool {
 // writeNow writes what is taken without waiting.
 func (c *Conn) writeNow() (int, error) {
 	switch {
+	case c.sock != nil:
+		return c.writeShared()
 	case c.raw != nil:
 		return c.rawWrite(false)
 	case c.try != nil:

@@ -21,12 +21,14 @@ type transport struct {
 	name     string
 	network  Network
 	endpoint string
+	shared   bool
 }
 
 func transports() []transport {
 	return []transport{
-		{"tcp", nil, "tcp://127.0.0.1:0"},
-		{"memsock", memsock.New(), "tcp://broker:0"},
+		{"tcp", nil, "tcp://127.0.0.1:0", false},
+		{"tcp shared", nil, "tcp://127.0.0.1:0", true},
+		{"memsock", memsock.New(), "tcp://broker:0", false},
 	}
 }
 
@@ -107,7 +109,7 @@ func listen(t testing.TB, tr transport, cfg Config, h Handler) *Listener {
 	if cfg.Type == "" {
 		cfg.Type = Router
 	}
-	cfg.Network = tr.network
+	cfg.Network, cfg.Shared = tr.network, tr.shared
 	l, err := Listen(tr.endpoint, cfg, h)
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +132,7 @@ func dial(t testing.TB, tr transport, l *Listener, cfg Config, h Handler) *Conn 
 	if cfg.Type == "" {
 		cfg.Type = Dealer
 	}
-	cfg.Network = tr.network
+	cfg.Network, cfg.Shared = tr.network, tr.shared
 	c, err := Dial(context.Background(), l.Endpoint(), cfg, h)
 	if err != nil {
 		t.Fatal(err)

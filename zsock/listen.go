@@ -189,16 +189,17 @@ func (l *Listener) meet(ctx context.Context, nc net.Conn, s *stranger, at *list.
 		l.counters.Opened++
 		c := newConn(k, &l.cfg, l.h, &l.tally)
 		l.conns[c] = struct{}{}
-		l.wg.Go(func() { l.serve(c) })
+		l.wg.Add(1)
+		c.start(func() { l.left(c) })
 	}
 }
 
-// serve runs a connection to its end.
-func (l *Listener) serve(c *Conn) {
-	_ = c.run() // the handler is told why
+// left is called when a connection has ended.
+func (l *Listener) left(c *Conn) {
 	l.mu.Lock()
 	delete(l.conns, c)
 	l.mu.Unlock()
+	l.wg.Done()
 }
 
 // complain logs a failed handshake, at most one a second: strangers must not fill

@@ -23,7 +23,8 @@ const maxInside = 256
 // big.b[0]: then it is collected there and buf is empty.
 type input struct {
 	scan  scanner
-	batch Batch
+	batch *Batch // own, or the poller's
+	own   Batch
 	msg   Msg
 
 	buf    *slab
@@ -47,7 +48,7 @@ type input struct {
 
 func (in *input) init(cfg *Config, s sealer, rest []byte) {
 	in.scan.maxMessage, in.scan.maxFrames = cfg.MaxMessage, cfg.MaxFrames
-	in.sealer = s
+	in.sealer, in.batch = s, &in.own
 	if s != nil {
 		in.scan.single = true
 		in.scan.maxMessage += int64(s.overhead())
@@ -59,8 +60,10 @@ func (in *input) init(cfg *Config, s sealer, rest []byte) {
 
 // free gives the buffers back.
 func (in *input) free() {
-	in.buf.release()
-	in.buf = nil
+	if in.buf != nil {
+		in.buf.release()
+		in.buf = nil
+	}
 	if in.big != nil {
 		in.big.release()
 		in.big = nil
@@ -84,6 +87,9 @@ func (in *input) pending() []byte {
 	if in.big != nil {
 		return in.big.b[:in.bigW]
 	}
+	if in.buf == nil {
+		return nil // shared, with nothing left over
+	}
 	return in.buf.b[in.r:in.w]
 }
 
@@ -94,7 +100,7 @@ func (c *Conn) read() error {
 	for {
 		err := c.parse()
 		if c.pauser != nil {
-			c.pauser.Paused(&in.batch, c)
+			c.pauser.Paused(in.batch, c)
 		}
 		in.batch.Flush()
 		if err != nil {
@@ -181,7 +187,7 @@ func (c *Conn) deliver(wire []byte, s *slab, spans []span, size int64) {
 	if c.cfg.Type.publishes() && !isSubscription(m.frames) {
 		c.tally.ignored.Add(1)
 	} else {
-		c.h.Message(&c.in.batch, c, m)
+		c.h.Message(c.in.batch, c, m)
 	}
 	m.clear()
 }
