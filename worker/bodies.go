@@ -41,8 +41,8 @@ func (l *link) keep(r *Request, m *zsock.Msg, first int) {
 	}
 	r.Body = r.inline[:0]
 	if size > smallBody {
-		r.held = m.Body(first).Hold()
-		r.Body = r.held.Append(r.Body)
+		held := m.Body(first).Hold()
+		r.large, r.Body = &held, held.Append(r.Body)
 		return
 	}
 	if l.block == nil || size > blockSize-l.block.used {
@@ -74,6 +74,8 @@ func (r *Request) release() {
 		r.block.release()
 		r.block = nil
 	}
-	r.held.Release()
-	r.held = zsock.Body{}
+	if r.large != nil {
+		r.large.Release()
+		r.large = nil
+	}
 }

@@ -10,19 +10,27 @@ import (
 // so what makes a context costly, channel and timer, is made when somebody asks for
 // Done or Value.
 type requestContext struct {
-	base     context.Context // for its values
-	deadline time.Time       // zero: none
+	link     *link
+	deadline time.Duration // since session.epoch; zero: none
 
-	mu sync.Mutex // guards the following
-	// made is the real context, nil before it is needed; stop ends it.
-	made context.Context
+	mu    sync.Mutex   // guards the following
+	made  *madeContext // nil before it is needed
+	cause error        // why it ended
+}
+
+// madeContext is the real one.
+type madeContext struct {
+	context.Context
 	stop context.CancelCauseFunc
-	// cause is why it ended, if it has before it was made.
-	cause error
 }
 
 // Deadline implements context.Context.
-func (c *requestContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+func (c *requestContext) Deadline() (time.Time, bool) {
+	if c.deadline == 0 {
+		return time.Time{}, false
+	}
+	return c.link.s.epoch.Add(c.deadline), true
+}
 
 // Done implements context.Context.
 func (c *requestContext) Done() <-chan struct{} { return c.make().Done() }
@@ -34,36 +42,34 @@ func (c *requestContext) Value(key any) any { return c.make().Value(key) }
 func (c *requestContext) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.made != nil:
+	if c.made != nil {
 		return c.made.Err()
-	case c.cause == nil && !c.deadline.IsZero() && !time.Now().Before(c.deadline):
+	}
+	if c.cause == nil && c.deadline != 0 && time.Since(c.link.s.epoch) >= c.deadline {
 		c.cause = context.DeadlineExceeded // said once, it stays
 	}
-	switch {
-	case c.cause == nil:
-		return nil
-	case c.cause == context.DeadlineExceeded:
-		return context.DeadlineExceeded
+	switch c.cause {
+	case nil, context.DeadlineExceeded:
+		return c.cause
 	}
 	return context.Canceled
 }
 
-func (c *requestContext) make() context.Context {
+func (c *requestContext) make() *madeContext {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.made != nil {
 		return c.made
 	}
-	ctx, cancel := context.WithCancelCause(c.base)
+	ctx, cancel := context.WithCancelCause(c.link.s.base)
+	c.made = &madeContext{ctx, cancel}
 	if c.cause != nil && c.cause != context.DeadlineExceeded {
 		cancel(c.cause)
 	}
-	c.made, c.stop = ctx, cancel
-	if !c.deadline.IsZero() {
-		timed, done := context.WithDeadline(ctx, c.deadline)
-		c.made = timed
-		c.stop = func(cause error) {
+	if deadline, ok := c.Deadline(); ok {
+		timed, done := context.WithDeadline(ctx, deadline)
+		c.made.Context = timed
+		c.made.stop = func(cause error) {
 			cancel(cause)
 			done()
 		}
@@ -78,7 +84,7 @@ func (c *requestContext) end(cause error) {
 	if c.cause == nil {
 		c.cause = cause
 	}
-	if c.stop != nil {
-		c.stop(cause)
+	if c.made != nil {
+		c.made.stop(cause)
 	}
 }

@@ -63,10 +63,10 @@ func (l *link) request(m *zsock.Msg) {
 		r.Service = string(cmd.Service)
 	}
 	if cmd.Head.Remaining > 0 {
-		if l.now.IsZero() {
-			l.now = time.Now()
+		if l.now == 0 {
+			l.now = time.Since(l.s.epoch)
 		}
-		r.ctx.deadline = l.now.Add(time.Duration(cmd.Head.Remaining) * time.Millisecond)
+		r.ctx.deadline = l.now + time.Duration(cmd.Head.Remaining)*time.Millisecond
 	}
 	// Each place is used once between two pauses. Who sends more gets it back, and
 	// does not fill our memory meanwhile.
@@ -116,7 +116,7 @@ func (l *link) sendBack(b *zsock.Batch, r *Request) {
 // while and finds CANCELs behind its REQUESTs starts none of them.
 func (l *link) Paused(b *zsock.Batch, _ *zsock.Conn) {
 	l.read.Store(l.read.Load() + 1) // nobody else writes
-	l.now = time.Time{}
+	l.now = 0
 	if len(l.arrived) == 0 {
 		return
 	}

@@ -19,10 +19,9 @@ type Request struct {
 	Body    [][]byte
 
 	ctx       requestContext
-	link      *link
 	token     uint64
 	block     *block      // where a small Body lies
-	held      zsock.Body  // a large one
+	large     *zsock.Body // where another one does
 	inline    [2][]byte   // room for Body
 	cancelled atomic.Bool // CANCEL has come while it ran
 
@@ -53,7 +52,7 @@ func (l *link) newRequest() *Request {
 	}
 	r := &l.fresh[0]
 	l.fresh = l.fresh[1:]
-	r.link, r.ctx.base = l, l.s.base
+	r.ctx.link = l
 	return r
 }
 
@@ -74,7 +73,7 @@ var errOver = errors.New("partial: the handler has returned")
 // goroutine while the handler runs. It copies body; it waits, while the connection
 // is full, until ctx ends. After an error the answer is not wanted any more.
 func (r *Request) Partial(ctx context.Context, body ...[]byte) error {
-	s := r.link.s
+	s := r.ctx.link.s
 	var large zsock.Body
 	defer func() { large.Release() }()
 	size := sizeOf(body)
@@ -92,8 +91,8 @@ func (r *Request) Partial(ctx context.Context, body ...[]byte) error {
 			return errOver
 		}
 		err := error(zsock.ErrTooBig)
-		if int64(size) <= r.link.limit.Load() {
-			err = r.link.send(&b, append(s.text.final(r, mdp.Partial, nil), body...), large)
+		if int64(size) <= r.ctx.link.limit.Load() {
+			err = r.ctx.link.send(&b, append(s.text.final(r, mdp.Partial, nil), body...), large)
 		}
 		s.mu.Unlock()
 		b.Flush()

@@ -55,7 +55,7 @@ func (e *executor) answer(r *Request, body [][]byte, err error) {
 	s, failure := e.s, r.failure(err)
 	r.ctx.end(context.Canceled)
 	f := final{failure: failure}
-	if size := sizeOf(body); failure == nil && int64(size) > r.link.limit.Load() {
+	if size := sizeOf(body); failure == nil && int64(size) > r.ctx.link.limit.Load() {
 		f.failure = tooBig(zsock.ErrTooBig) // sending it would cost the connection
 	} else if failure == nil && size >= byReference {
 		f.large, body = zsock.NewBody(body...), nil
@@ -78,7 +78,7 @@ func (e *executor) answer(r *Request, body [][]byte, err error) {
 // reply queues the final, or drops it and says why, and gives r's place back. False
 // means that the connection is full: try again later. Callers hold mu.
 func (e *executor) reply(r *Request, f *final) bool {
-	l, n, c := r.link, &e.s.w.counters, &e.s.crew
+	l, n, c := r.ctx.link, &e.s.w.counters, &e.s.crew
 	switch {
 	case r.dropped:
 		n.abandoned.Add(1)

@@ -37,8 +37,9 @@ var (
 type session struct {
 	w        *Worker
 	endpoint string
-	base     context.Context // of the handlers' contexts
-	room     chan struct{}   // capacity 1: a handler has ended
+	base     context.Context // of the handlers' contexts, for its values
+	epoch    time.Time
+	room     chan struct{} // capacity 1: a handler has ended
 
 	mu   sync.Mutex // guards the following, and the links' and requests' guarded fields
 	crew crew
@@ -62,10 +63,10 @@ type link struct {
 	// The following is the reader's own.
 	cmd     mdp.Command
 	text    text
-	arrived []*Request // read since the last pause, in order
-	fresh   []Request  // allocated ahead
-	block   *block     // takes small bodies
-	now     time.Time  // of this pause, if somebody has asked
+	arrived []*Request    // read since the last pause, in order
+	fresh   []Request     // allocated ahead
+	block   *block        // takes small bodies
+	now     time.Duration // since epoch, at the first deadline since the last pause
 
 	// session.mu guards the following.
 	requests  table // queued or running
@@ -82,7 +83,7 @@ type link struct {
 
 func newSession(w *Worker, endpoint string, base context.Context) *session {
 	return &session{
-		w: w, endpoint: endpoint, base: base, room: make(chan struct{}, 1),
+		w: w, endpoint: endpoint, base: base, epoch: time.Now(), room: make(chan struct{}, 1),
 	}
 }
 
