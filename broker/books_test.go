@@ -46,6 +46,10 @@ func (s *service) check() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	free, capacity, mesh := 0, 0, 0
+	listed := make(map[*worker]bool)
+	for w := s.unheard.first; w != nil; w = w.place.next {
+		listed[w] = true
+	}
 	for w := s.workers.first; w != nil; w = w.all.next {
 		if len(w.held) > w.credit && w.dialect != mdp.Native {
 			return fmt.Errorf("%s: worker holds %d of %d", s.name, len(w.held), w.credit)
@@ -61,6 +65,9 @@ func (s *service) check() error {
 				return fmt.Errorf("%s: worker's held %d and its request disagree", s.name, at)
 			}
 		}
+		if w.suspect && (w.room != 0 || !w.due) || w.due != listed[w] {
+			return fmt.Errorf("%s: worker suspect %t with room %d, unheard %t", s.name, w.suspect, w.room, listed[w])
+		}
 		free, capacity = free+w.room, capacity+w.capacity
 		if !w.local {
 			mesh += w.room
@@ -73,21 +80,29 @@ func (s *service) check() error {
 }
 
 func (s *service) checkRequests() error {
-	live, octets := 0, int64(0)
+	live, waiting, octets := 0, 0, int64(0)
 	for _, r := range s.table.slots {
 		if !r.live {
 			continue
 		}
 		live++
 		octets += r.size + r.from.kept
-		if (r.in != nil) == (len(r.holders) > 0) {
-			return fmt.Errorf("%s: request queued %t with %d holders", s.name, r.in != nil, len(r.holders))
+		switch {
+		case r.line != nil && r.again:
+			return fmt.Errorf("%s: request queued twice", s.name)
+		case r.waits() == r.trusted(nil) && (r.waits() || len(r.holders) == 0):
+			return fmt.Errorf("%s: request queued %t with %d holders", s.name, r.waits(), len(r.holders))
+		case r.waits():
+			waiting++
 		}
 		for _, h := range r.holders {
 			if h.worker != nil && h.worker.held[h.at].r != r || h.route != nil && h.route.held[h.at].r != r {
 				return fmt.Errorf("%s: request and holder disagree", s.name)
 			}
 		}
+	}
+	if listed := len(s.waiting()); listed != waiting || listed != s.queued() {
+		return fmt.Errorf("%s: %d requests wait, %d in the lines, counted %d", s.name, waiting, listed, s.queued())
 	}
 	if live != s.table.live || octets != s.bytes {
 		return fmt.Errorf("%s: %d live with %d octets, counted %d with %d", s.name, s.table.live, s.bytes, live, octets)

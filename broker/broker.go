@@ -58,6 +58,7 @@ type Broker struct {
 	stateSeq  atomic.Uint64
 	welcome   atomic.Pointer[[]byte]
 
+	notes    notes
 	poisonMu sync.Mutex
 	poison   []Poison
 
@@ -228,6 +229,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	err := context.Cause(inner)
 	stop(nil)
 	wg.Wait()
+	b.writeNotes()
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}

@@ -1,6 +1,11 @@
 package broker
 
-import "sync/atomic"
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+)
 
 // counters count what concerns no single service. Every drop has one.
 type counters struct {
@@ -17,6 +22,9 @@ type counters struct {
 	controlDropped    atomic.Uint64 // heartbeats and the like
 	partialsDropped   atomic.Uint64 // more than is kept for an MDP/0.1 client
 	expired           atomic.Uint64 // sessions that were silent too long
+	probesSent        atomic.Uint64 // to workers silent since they were given a request, and to new ones
+	displaced         atomic.Uint64 // queued requests refused to make room for clients with fewer
+	suspicions        atomic.Uint64 // workers taken out of rotation for silence
 	pauses            atomic.Uint64 // times this process was found to have been paused
 	eventsIn          atomic.Uint64
 	eventsOut         atomic.Uint64
@@ -55,6 +63,7 @@ func (b *Broker) Counters() map[string]uint64 {
 		"foreign_unanswered": c.foreignUnanswered.Load(), "answers_dropped": c.answersDropped.Load(),
 		"requests_refused": c.requestsRefused.Load(), "control_dropped": c.controlDropped.Load(),
 		"partials_dropped": c.partialsDropped.Load(), "sessions_expired": c.expired.Load(), "pauses": c.pauses.Load(),
+		"displaced": c.displaced.Load(), "probes_sent": c.probesSent.Load(), "suspicions": c.suspicions.Load(),
 		"events_in": c.eventsIn.Load(), "events_out": c.eventsOut.Load(), "events_dropped": c.eventsDropped.Load(),
 		"events_unread": c.eventsUnread.Load(), "events_lost": c.eventsLost.Load(), "events_repeated": c.eventsRepeated.Load(),
 		"state_dropped": c.stateDropped.Load(), "http_refused": c.httpRefused.Load(),
@@ -93,6 +102,7 @@ type Poison struct {
 	Attempts int    `json:"attempts"`
 	Octets   int64  `json:"octets"`
 	Reason   string `json:"reason"`
+	Worker   string `json:"worker"` // the last one that held it, or the linked broker
 	AtMs     int64  `json:"at_ms"`  // since the broker's start
 	AgeMs    int64  `json:"age_ms"` // since then
 }
@@ -112,13 +122,27 @@ func (b *Broker) Poison() []Poison {
 // last 100.
 func (s *service) poisoned(r *request, why string) {
 	b := s.b
-	b.log.Warn("request given up", "service", s.name, "request", r.id.String(), "attempts", r.deliveries, "reason", why)
+	who := r.last.String()
+	b.note(hclog.Warn, "request given up", "service", s.name, "request", r.id.String(), "attempts", r.deliveries, "reason", why, "worker", who)
 	b.poisonMu.Lock()
 	defer b.poisonMu.Unlock()
 	if len(b.poison) >= poisonKept {
 		b.poison = append(b.poison[:0], b.poison[1:]...)
 	}
-	b.poison = append(b.poison, Poison{ID: r.id.String(), Service: s.name, Attempts: r.deliveries, Octets: r.size, Reason: why, AtMs: b.now() / 1e6})
+	b.poison = append(b.poison, Poison{ID: r.id.String(), Service: s.name, Attempts: r.deliveries, Octets: r.size, Reason: why, Worker: who, AtMs: b.now() / 1e6})
+}
+
+// String names a holder for people.
+func (h holder) String() string {
+	switch {
+	case h.route != nil:
+		return "broker " + h.route.link.peerName()
+	case h.worker == nil:
+		return ""
+	case h.worker.hello.Host != "":
+		return fmt.Sprintf("%s (pid %d on %s)", h.worker.conn.z.Peer().Remote, h.worker.hello.PID, h.worker.hello.Host)
+	}
+	return h.worker.conn.z.Peer().Remote
 }
 
 func sum(byReason map[string]uint64) (n uint64) {

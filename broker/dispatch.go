@@ -16,7 +16,7 @@ func (s *service) place(batch *zsock.Batch, r *request, now int64) {
 	if r.deadline != 0 {
 		s.wheel.add(r)
 	}
-	if s.line(r).n == 0 && s.run(batch, r, now) {
+	if s.nobodyBefore(r) && s.run(batch, r, now) {
 		return
 	}
 	if s.offload(batch, r, now) {
@@ -29,65 +29,116 @@ func (s *service) place(batch *zsock.Batch, r *request, now int64) {
 	s.enqueue(r)
 }
 
-// line is the queue a request waits in.
-func (s *service) line(r *request) *list[request] {
+// nobodyBefore tells whether no request waits that a new one would overtake.
+func (s *service) nobodyBefore(r *request) bool {
+	return s.queueOf(r).n == 0 && s.again.n == 0
+}
+
+func (s *service) queueOf(r *request) *queue {
 	if r.guest() {
 		return &s.guests
 	}
-	return &s.queue
+	return &s.own
 }
 
-// enqueue files a request by its age: new ones last, redelivered ones among the
-// first. Guests that come back go to the front.
+// enqueue files a request in its client's line: new ones last, redelivered ones by
+// their age among the first. Guests that come back go to the front. What a
+// suspect still holds belongs to nobody's line.
 func (s *service) enqueue(r *request) {
-	line := s.line(r)
-	at := line.first
-	if r.deliveries == 0 && r.refusals == 0 {
-		at = nil
+	s.changed()
+	if len(r.holders) > 0 {
+		s.again.insertBefore(behind(s.again.first, r), r)
+		r.again = true
+		return
 	}
-	for !r.guest() && at != nil && at.entered < r.entered {
+	line := s.queueOf(r).line(r.from.conn)
+	var at *request
+	switch {
+	case r.deliveries == 0 && r.refusals == 0:
+	case r.guest():
+		at = line.requests.first
+	default:
+		at = behind(line.requests.first, r)
+	}
+	line.insert(at, r)
+}
+
+// behind finds the first one from at on that entered after r.
+func behind(at, r *request) *request {
+	for at != nil && at.entered < r.entered {
 		at = at.waiting.next
 	}
-	line.insertBefore(at, r)
-	r.in = line
+	return at
+}
+
+// dequeue takes a request out of wherever it waits. Served tells that somebody
+// takes it: then it is the next client's turn.
+func (s *service) dequeue(r *request, served bool) {
+	switch {
+	case r.again:
+		s.again.remove(r)
+		r.again = false
+	case r.line != nil:
+		r.line.remove(r, served)
+	default:
+		return
+	}
 	s.changed()
 }
 
-func (s *service) dequeue(r *request) {
-	if r.in != nil {
-		r.in.remove(r)
-		r.in = nil
-		s.changed()
+// queued is how many requests wait here.
+func (s *service) queued() int { return s.own.n + s.guests.n + s.again.n }
+
+// waiting lists all requests that wait here.
+func (s *service) waiting() []*request {
+	all := make([]*request, 0, s.queued())
+	for r := s.again.first; r != nil; r = r.waiting.next {
+		all = append(all, r)
 	}
+	return s.guests.append(s.own.append(all))
 }
 
-// queued is how many requests wait here.
-func (s *service) queued() int { return s.queue.n + s.guests.n }
-
-// dispatch hands out waiting requests, oldest first, as long as somebody takes them.
+// dispatch hands out waiting requests, client by client, as long as somebody takes
+// them.
 func (s *service) dispatch(batch *zsock.Batch) {
 	if s.queued() == 0 {
 		return
 	}
 	now := s.b.now()
+	s.dispatchAgain(batch, now)
 	for r := s.turn(); r != nil && (s.run(batch, r, now) || s.turn() != r); r = s.turn() {
 	}
-	for _, line := range [...]*list[request]{&s.queue, &s.guests} {
-		for r := line.first; r != nil && s.move(batch, r, now); r = line.first {
+	for _, q := range [...]*queue{&s.own, &s.guests} {
+		for r := q.next(); r != nil && s.move(batch, r, now); r = q.next() {
 		}
 	}
 }
 
-// turn is the oldest request that a waiting worker may take, or nil. A guest at
-// the head that only workers of scope local could take holds nobody up.
+// dispatchAgain hands out what suspects hold. One that only a worker could take
+// that holds it already holds nobody up.
+func (s *service) dispatchAgain(batch *zsock.Batch, now int64) {
+	const limit = 16
+	passed := 0
+	for r := s.again.first; r != nil && passed < limit; {
+		next := r.waiting.next
+		if !s.run(batch, r, now) && !s.move(batch, r, now) {
+			passed++
+		}
+		r = next
+	}
+}
+
+// turn is the request whose client's turn it is among those that a waiting worker
+// may take, or nil. A guest that only workers of scope local could take holds
+// nobody up.
 func (s *service) turn() *request {
-	own, guest := s.queue.first, s.guests.first
+	own, guest := s.own.next(), s.guests.next()
 	switch {
 	case s.free == 0:
 		return nil
 	case guest == nil || s.meshFree == 0:
 		return own
-	case own == nil || guest.entered < own.entered:
+	case own == nil || guest.line.stamp < own.line.stamp:
 		return guest
 	}
 	return own
@@ -103,7 +154,7 @@ func (s *service) run(batch *zsock.Batch, r *request, now int64) bool {
 		}
 		switch err := w.request(batch, r, now); {
 		case err == nil:
-			s.dequeue(r)
+			s.dequeue(r, true)
 			s.changed()
 			return true
 		case isUnfit(err):
@@ -120,7 +171,7 @@ func (s *service) pick(r *request) *worker {
 	}
 	for _, l := range [...]*list[worker]{&s.idle, &s.partly} {
 		for w := l.first; w != nil; w = w.waiting.next {
-			if !r.guest() || !w.local {
+			if (!r.guest() || !w.local) && (len(r.holders) == 0 || r.holder(w, nil) < 0) {
 				return w
 			}
 		}
@@ -137,7 +188,7 @@ func isUnfit(err error) bool {
 // finish ends a request that has been answered, refused or dropped: its other
 // holders are cancelled, and its slot is free again.
 func (s *service) finish(batch *zsock.Batch, r *request) {
-	s.dequeue(r)
+	s.dequeue(r, false)
 	s.wheel.remove(r)
 	for i := range r.holders {
 		r.holders[i].cancel(batch, r)
@@ -155,8 +206,11 @@ func (s *service) finish(batch *zsock.Batch, r *request) {
 // the place until its FINAL comes: it may still be working.
 func (h *holder) cancel(batch *zsock.Batch, r *request) {
 	if h.worker != nil {
-		h.worker.held[h.at].r = nil
-		h.worker.cancel(batch, r)
+		held := &h.worker.held[h.at]
+		held.r, held.moved = nil, h.doubted
+		if !h.doubted { // else it was told
+			h.worker.cancel(batch, r)
+		}
 		return
 	}
 	h.route.release(h.at) // a cancelled request is not answered over a link
@@ -183,11 +237,12 @@ func (s *service) claim(batch *zsock.Batch, r *request, i int) {
 // unless the rules forbid it (DESIGN section 5, redelivery).
 func (s *service) lost(batch *zsock.Batch, r *request, status mdp.Status, why string) {
 	switch {
-	case len(r.holders) > 0: // somebody else still may answer
+	case r.waits(), r.trusted(nil): // somebody else will answer
 	case s.mayRedeliver(r):
 		s.stats.Redelivered++
 		s.forgetCollected(r)
 		s.enqueue(r)
+	case len(r.holders) > 0: // a suspect still may
 	default:
 		if r.deliveries >= maxDeliveries {
 			status = mdp.WorkerLost
@@ -205,12 +260,19 @@ func (s *service) mayRedeliver(r *request) bool {
 }
 
 // notTaken is called when a holder says that it never started the request: it
-// goes elsewhere without counting an attempt, but not for ever.
+// goes elsewhere without counting an attempt, but not for ever. The number of an
+// attempt is given again only if it is the last one: two holders never share one.
 func (s *service) notTaken(batch *zsock.Batch, r *request) {
-	r.deliveries--
-	r.refusals++
+	if r.last.attempt+1 == r.nextAttempt() {
+		r.deliveries--
+	}
+	if !r.last.doubted {
+		r.refusals++
+	}
 	switch {
-	case len(r.holders) > 0:
+	case r.waits(), r.trusted(nil):
+	case r.deliveries >= maxDeliveries:
+		s.lost(batch, r, mdp.WorkerLost, "refused after others were lost")
 	case r.refusals >= maxRefusals:
 		err := busy("everybody refuses the request")
 		err.MayHaveRun = r.mayHaveRun()
@@ -227,8 +289,8 @@ func (s *service) notTaken(batch *zsock.Batch, r *request) {
 // turnAway sends waiting guests back where they came from once no worker here may
 // take them: their home knows more brokers than we do.
 func (s *service) turnAway(batch *zsock.Batch) {
-	for s.meshCapacity == 0 && s.guests.first != nil {
-		s.fail(batch, s.guests.first, mdp.Errorf(mdp.NotTaken, "the last worker for %q has left", s.name))
+	for s.meshCapacity == 0 && s.guests.n > 0 {
+		s.fail(batch, s.guests.next(), mdp.Errorf(mdp.NotTaken, "the last worker for %q has left", s.name))
 	}
 }
 

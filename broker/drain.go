@@ -101,13 +101,9 @@ func (c *conn) nativeRole() mdp.Role {
 func (s *service) refuseQueued(batch *zsock.Batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, line := range [...]*list[request]{&s.queue, &s.guests} {
-		for r := line.first; r != nil; {
-			next := r.waiting.next
-			if r.from.dialect == mdp.Native && !r.mayHaveRun() {
-				s.fail(batch, r, mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
-			}
-			r = next
+	for _, r := range s.waiting() {
+		if r.from.dialect == mdp.Native && !r.mayHaveRun() {
+			s.fail(batch, r, mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
 		}
 	}
 }

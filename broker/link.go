@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
 )
@@ -284,7 +286,7 @@ func (b *Broker) establish(l *link, hello *mdp.HelloMap) error {
 	b.links[hello.Name] = l
 	b.linkCount.Store(int32(len(b.links)))
 	b.linkedTo(l.dialled, hello.Name)
-	b.log.Info("peer link up", "broker", hello.Name, "remote", l.c.z.Peer().Remote, "dialled", l.dialled != "")
+	b.note(hclog.Info, "peer link up", "broker", hello.Name, "remote", l.c.z.Peer().Remote, "dialled", l.dialled != "")
 	return nil
 }
 

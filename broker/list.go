@@ -51,4 +51,5 @@ func queuePlace(r *request) *place[request]  { return &r.waiting }
 func wheelPlace(r *request) *place[request]  { return &r.wheel }
 func clientPlace(r *request) *place[request] { return &r.ofClient }
 func allPlace(w *worker) *place[worker]      { return &w.all }
+func unheardPlace(w *worker) *place[worker]  { return &w.place }
 func waitingPlace(w *worker) *place[worker]  { return &w.waiting }

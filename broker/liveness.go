@@ -38,6 +38,7 @@ type ticks struct {
 	last                int64
 	nextBeat, nextSweep int64
 	graceUntil          int64
+	lateAt              int64 // when a tick last came late
 	due                 []*request
 	services            []*service
 }
@@ -53,7 +54,11 @@ func (t *ticks) step(now int64) {
 		t.graceUntil = now + int64(b.cfg.Heartbeat)
 		t.nextBeat = now
 	}
+	if now-t.last > int64(lateTick) {
+		t.lateAt = now
+	}
 	t.last = now
+	b.writeNotes()
 	clear(t.services)
 	t.services = b.appendServices(t.services[:0])
 	t.expireDue(now)
@@ -76,6 +81,9 @@ func (t *ticks) expireDue(now int64) {
 		t.due = s.wheel.due(now, t.due[:0])
 		for _, r := range t.due {
 			s.expire(&batch, r)
+		}
+		if s.unheard.n > 0 {
+			s.watchUnheard(&batch, now, max(t.lateAt, t.graceUntil))
 		}
 		s.mu.Unlock()
 	}
@@ -108,18 +116,18 @@ func (s *service) sweep(batch *zsock.Batch, now int64) {
 		}
 	}
 	s.dispatch(batch)
+	s.own.sweep()
+	s.guests.sweep()
 	ttl := int64(s.b.cfg.ForeignTTL)
 	if s.offered(now) {
 		return
 	}
-	for r := s.queue.first; r != nil; {
-		next := r.waiting.next
+	for _, r := range s.waiting() {
 		abandoned := r.from.detached && r.from.conn == nil
 		if (r.from.dialect != mdp.Native || abandoned) && now-r.entered > ttl {
 			s.stats.Expired++
 			s.fail(batch, r, mdp.Errorf(mdp.NoWorker, "nobody offers %q", s.name))
 		}
-		r = next
 	}
 }
 
@@ -210,7 +218,11 @@ func (c *conn) expireSilent(batch *zsock.Batch, now int64) {
 	switch {
 	case worker != nil && worker.dialect != mdp.Native:
 		worker.expireForeign(batch, now, silent)
-	case worker != nil || c.link.Load() != nil:
+	case worker != nil:
+		if silent > limit {
+			worker.expireNative(batch, silent)
+		}
+	case c.link.Load() != nil:
 		if silent > limit {
 			c.b.count.expired.Add(1)
 			c.z.Close(errSilent)
@@ -224,6 +236,20 @@ func (c *conn) expireSilent(batch *zsock.Batch, now int64) {
 			c.z.Close(errSilent)
 		}
 	}
+}
+
+// expireNative ends the session of a worker that was silent for three heartbeats.
+// One that holds something loses that at once, and stays for a while.
+func (w *worker) expireNative(batch *zsock.Batch, silent int64) {
+	s := w.service
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(w.held) > 0 && silent <= int64(parkedBeats*s.b.cfg.Heartbeat) {
+		w.forsake(batch, silent)
+		return
+	}
+	s.b.count.expired.Add(1)
+	w.conn.z.Close(errSilent)
 }
 
 // expireForeign: an idle MDP worker is expired by its heartbeats; a busy one runs

@@ -33,9 +33,11 @@ type request struct {
 	refusals   int      // answered NOT_TAKEN
 	answering  uint16   // attempt of the holder whose answer is being delivered
 	holders    []holder // who may answer; the last one is the newest
+	last       holder   // the one that let go of it last
 
-	waiting, wheel place[request] // in one of the service's queues, and in a wheel slot
-	in             *list[request] // the queue it waits in, or nil
+	waiting, wheel place[request] // in a line or in service.again, and in a wheel slot
+	line           *line          // the client's line it waits in, or nil
+	again          bool           // it waits in service.again
 	wheelSlot      int32
 	ofClient       place[request] // in its connection's list
 }
@@ -61,6 +63,7 @@ type holder struct {
 	route   *route
 	at      int    // index in the worker's or route's list of held requests
 	attempt uint16 // what it was told, and what its answer is told by
+	doubted bool   // it was silent and told CANCEL: the request was, or is to be, given to another one
 }
 
 // held is the other direction: what a worker or route was given. The request is
@@ -68,6 +71,7 @@ type holder struct {
 type held struct {
 	token uint64
 	r     *request
+	moved bool // taken from a silent worker: its answer is late, even if it was cut short
 }
 
 func (r *request) token() uint64 { return uint64(r.gen)<<32 | uint64(r.slot) }
@@ -77,6 +81,17 @@ func (r *request) once() bool { return r.flags&mdp.FlagOnce != 0 }
 // guest tells a request that a linked broker handed on. Its home redelivers it, not
 // we, and workers of scope local do not get it.
 func (r *request) guest() bool { return r.from.role == mdp.Peer }
+
+// waits tells whether the request is queued.
+func (r *request) waits() bool { return r.line != nil || r.again }
+
+// begun tells whether a part of an answer has come.
+func (r *request) begun() bool { return r.partials > 0 || len(r.from.collected) > 0 }
+
+// trusted tells whether anybody but w holds the request and is not doubted.
+func (r *request) trusted(w *worker) bool {
+	return slices.ContainsFunc(r.holders, func(h holder) bool { return !h.doubted && (w == nil || h.worker != w) })
+}
 
 // mayHaveRun tells whether any worker may have started the request.
 func (r *request) mayHaveRun() bool { return r.deliveries > 0 }
@@ -110,13 +125,15 @@ func (r *request) holder(w *worker, p *route) int {
 	return -1
 }
 
-// dropHolder takes a worker or a route off the request's holders.
+// dropHolder takes a worker or a route off the request's holders; afterwards it is
+// r.last.
 func (r *request) dropHolder(w *worker, p *route) {
 	i := r.holder(w, p)
 	if i < 0 {
 		return
 	}
-	r.answering = r.holders[i].attempt
+	r.last = r.holders[i]
+	r.answering = r.last.attempt
 	last := len(r.holders) - 1
 	r.holders[i] = r.holders[last]
 	r.holders[last] = holder{}

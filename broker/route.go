@@ -141,7 +141,7 @@ func (s *service) send(batch *zsock.Batch, r *request, now int64, choice func([]
 		}
 		if routes[i].request(batch, r, now) {
 			s.stats.Offloaded++
-			s.dequeue(r)
+			s.dequeue(r, true)
 			return true
 		}
 		views[i].suspect = true
@@ -185,7 +185,7 @@ func (p *route) request(batch *zsock.Batch, r *request, now int64) bool {
 		p.askedAt = now
 	}
 	r.hold(nil, p, len(p.held), now)
-	p.held = append(p.held, held{r.token(), r})
+	p.held = append(p.held, held{token: r.token(), r: r})
 	return true
 }
 

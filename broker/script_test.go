@@ -139,7 +139,7 @@ func (p *peer) beat(batch *zsock.Batch, m *message) {
 	case p.role == mdp.Peer:
 		p.write(batch, mdp.Command{Kind: mdp.Heartbeat, Head: mdp.Head{Token: m.Head.Token, Flags: mdp.FlagNeed}})
 	default:
-		p.write(batch, mdp.Command{Kind: mdp.Heartbeat})
+		p.write(batch, mdp.Command{Kind: mdp.Heartbeat, Head: mdp.Head{Token: m.Head.Token}}) // a probe with its echo
 	}
 }
 

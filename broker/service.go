@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
 )
 
 // service is one service name with all that belongs to it: its workers, the
@@ -21,18 +22,24 @@ type service struct {
 	mu   sync.Mutex
 	dead bool // forgotten by the broker: whoever still has it must ask again
 
-	table  table
-	queue  list[request] // requests of clients here that nobody holds, oldest first
-	guests list[request] // the same of peers' requests, which only mesh workers may take
-	wheel  wheel
-	bytes  int64 // held by all requests
+	table   table
+	own     queue         // requests of clients here that nobody holds
+	guests  queue         // the same of peers' requests, which only mesh workers may take
+	again   list[request] // requests whose holder is suspect, oldest first: they go before all others
+	turns   uint64        // clock of own and guests
+	longest longest       // client's line
+	wheel   wheel
+	bytes   int64 // held by all requests
 
 	workers list[worker] // all sessions
 	idle    list[worker] // nothing running, least recently used first
 	partly  list[worker] // something running and room for more
+	unheard list[worker] // given something, and silent since (suspect.go)
 	// Room is counted in requests: a worker that runs ten at once counts for ten.
 	free, meshFree         int // what workers could take now; those of scope mesh
 	capacity, meshCapacity int // what they run at once, those that drain not counted
+
+	budget budget // of what suspicion may move
 
 	routes []*route // peers that spoke of the service
 	mean   ewma     // service time, for estimates of waiting
@@ -57,11 +64,13 @@ type serviceStats struct {
 func newService(b *Broker, name string) *service {
 	s := &service{name: name, nameFrame: []byte(name), b: b, told: true} // there was nothing to tell yet
 	s.table.base = rand.Uint32() >> 1
-	s.queue.place = queuePlace
-	s.guests.place = queuePlace
+	s.own.init(&s.turns)
+	s.guests.init(&s.turns)
+	s.again.place = queuePlace
 	s.workers.place = allPlace
 	s.idle.place = waitingPlace
 	s.partly.place = waitingPlace
+	s.unheard.place = unheardPlace
 	s.wheel.init(b.now())
 	return s
 }
@@ -145,9 +154,11 @@ func (s *service) unusedLocked() bool {
 }
 
 // admit makes room for one request with size octets of body and envelope, or says
-// why there is none.
-func (s *service) admit(size, now int64) (*request, *mdp.Error) {
+// why there is none. Client is the connection it came by, nil for this process.
+func (s *service) admit(batch *zsock.Batch, client *conn, size, now int64) (*request, *mdp.Error) {
 	size += requestCost
+	for s.full(size) && s.displace(batch, client, size) {
+	}
 	switch {
 	case s.queued() >= s.b.cfg.MaxRequests:
 		s.stats.Busy++

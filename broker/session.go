@@ -35,6 +35,9 @@ func (c *conn) fromWorker(batch *zsock.Batch, m *zsock.Msg) {
 	case mdp.Drain:
 		w.drain(batch)
 	case mdp.Heartbeat:
+		if c.cmd.Head.Token != 0 {
+			w.answeredProbe()
+		}
 	default:
 		w.protocolError(batch)
 	}
@@ -86,6 +89,9 @@ func (w *worker) enter(batch *zsock.Batch, s *service) {
 	w.conn.worker.Store(w)
 	if w.dialect == mdp.Native {
 		w.conn.welcome(batch, mdp.Worker)
+	}
+	if w.hello.Reads {
+		w.sendProbe(batch, s.b.now())
 	}
 	w.wait()
 	s.changed()
@@ -177,6 +183,10 @@ func (w *worker) exit(batch *zsock.Batch, why string) (n int, left bool) {
 	w.conn.worker.CompareAndSwap(w, nil)
 	w.wait()
 	s.workers.remove(w)
+	if w.due {
+		s.unheard.remove(w)
+		w.due = false
+	}
 	held := w.held
 	n = len(held)
 	w.held = nil

@@ -17,7 +17,7 @@ import (
 // outcome at its client and it is an answer to that request, nothing runs more
 // often than it may, and in the end the broker holds nothing.
 func TestSimulation(t *testing.T) {
-	seeds := uint64(200)
+	seeds := uint64(60)
 	if testing.Short() {
 		seeds = 20
 	}

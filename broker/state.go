@@ -71,6 +71,8 @@ type WorkerState struct {
 	Concurrency int      `json:"concurrency"`
 	Running     int      `json:"running"`
 	Draining    bool     `json:"draining"`
+	Suspect     bool     `json:"suspect"` // silent since it was given a request
+	RTTUs       int64    `json:"rtt_us"`  // to probes; 0: it never answered one
 	SinceMs     int64    `json:"since_ms"`
 }
 
@@ -93,10 +95,8 @@ func (b *Broker) Services() []ServiceState {
 		s.mu.Lock()
 		st := ServiceState{Name: s.name, Workers: s.workers.n, Idle: s.idle.n, Queue: s.queued(), Running: s.table.live - s.queued(),
 			MeanUs: s.mean.duration().Microseconds(), Octets: s.bytes, serviceStats: s.stats}
-		for _, r := range [...]*request{s.queue.first, s.guests.first} {
-			if r != nil {
-				st.OldestMs = max(st.OldestMs, (now-r.entered)/1e6)
-			}
+		if oldest := s.oldest(); oldest != 0 {
+			st.OldestMs = (now - oldest) / 1e6
 		}
 		for _, p := range s.routes {
 			if p.offers(now) {
@@ -110,6 +110,22 @@ func (b *Broker) Services() []ServiceState {
 	return out
 }
 
+// oldest is when the request that waits longest entered, 0 if none waits.
+func (s *service) oldest() int64 {
+	oldest := int64(0)
+	note := func(entered int64) {
+		if entered != 0 && (oldest == 0 || entered < oldest) {
+			oldest = entered
+		}
+	}
+	note(s.own.oldest())
+	note(s.guests.oldest())
+	if r := s.again.first; r != nil {
+		note(r.entered)
+	}
+	return oldest
+}
+
 // Workers lists the worker sessions by service and remote address.
 func (b *Broker) Workers() []WorkerState {
 	now := b.now()
@@ -119,7 +135,7 @@ func (b *Broker) Workers() []WorkerState {
 		for w := s.workers.first; w != nil; w = w.all.next {
 			out = append(out, WorkerState{Service: s.name, Remote: w.conn.z.Peer().Remote, Dialect: w.dialect.String(),
 				Host: w.hello.Host, PID: w.hello.PID, Version: w.hello.Version, Scope: w.scope(), Tags: w.hello.Tags,
-				Concurrency: w.credit, Running: len(w.held), Draining: w.drained, SinceMs: (now - w.since) / 1e6})
+				Concurrency: w.credit, Running: len(w.held), Draining: w.drained, Suspect: w.suspect, RTTUs: (w.rtt + 999) / 1e3, SinceMs: (now - w.since) / 1e6})
 		}
 		s.mu.Unlock()
 	}

@@ -24,9 +24,11 @@ type worker struct {
 	drained   bool // said DRAIN: gets nothing more
 	stuck     bool // its connection's queue is full: gets nothing until that is empty
 
-	all, waiting   place[worker]
-	in             *list[worker] // the waiting list it is in, or nil
-	room, capacity int           // as counted in the service's totals
+	all, waiting place[worker]
+	in           *list[worker] // the waiting list it is in, or nil
+	// As counted in the service's totals: places free, in all, and offered to peers.
+	room, capacity, offered int
+	trust
 }
 
 // wait puts the worker at the end of the list that fits its load, and keeps the
@@ -37,11 +39,14 @@ func (w *worker) wait() {
 		w.in.remove(w)
 		w.in = nil
 	}
-	room, capacity := 0, 0
+	room, capacity, offered := 0, 0, 0
 	if !w.gone && !w.drained {
 		capacity = w.credit
 	}
-	if !w.stuck {
+	if !w.suspect && !w.local {
+		offered = capacity
+	}
+	if !w.stuck && !w.suspect {
 		room = max(capacity-len(w.held), 0)
 	}
 	if room > 0 {
@@ -53,11 +58,11 @@ func (w *worker) wait() {
 	}
 	s.free += room - w.room
 	s.capacity += capacity - w.capacity
+	s.meshCapacity += offered - w.offered
 	if !w.local {
 		s.meshFree += room - w.room
-		s.meshCapacity += capacity - w.capacity
 	}
-	w.room, w.capacity = room, capacity
+	w.room, w.capacity, w.offered = room, capacity, offered
 }
 
 // request sends r to the worker. When the connection does not take it now, the
@@ -78,7 +83,8 @@ func (w *worker) request(batch *zsock.Batch, r *request, now int64) error {
 		w.busySince = now
 	}
 	r.hold(w, nil, len(w.held), now)
-	w.held = append(w.held, held{r.token(), r})
+	w.held = append(w.held, held{token: r.token(), r: r})
+	w.expectSign(now)
 	w.wait()
 	return nil
 }
@@ -151,7 +157,14 @@ func (w *worker) partial(batch *zsock.Batch, m *zsock.Msg) {
 		s.b.count.unaskedReplies.Add(1)
 	case w.held[i].r != nil: // else it was cancelled and does not know yet
 		r := w.held[i].r
-		s.partial(batch, r, r.holder(w, nil), m.Body(w.conn.cmd.Body))
+		if h := r.holder(w, nil); !r.holders[h].doubted {
+			s.partial(batch, r, h, m.Body(w.conn.cmd.Body))
+			return
+		}
+		s.b.count.partialsDropped.Add(1) // it was told CANCEL: the rest will not come
+		w.letGo(r)
+		s.lost(batch, r, mdp.WorkerLost, "cancelled after it was silent")
+		s.dispatch(batch)
 	}
 }
 
@@ -166,13 +179,13 @@ func (w *worker) final(batch *zsock.Batch, m *zsock.Msg) {
 		s.b.count.unaskedReplies.Add(1) // MDP-FACTS 7.12: a sign of life, no more
 		return
 	}
-	r := w.held[i].r
+	h := w.held[i]
 	w.release(i)
 	w.stuck = false
-	if r != nil {
-		r.dropHolder(w, nil)
-		s.settle(batch, r, cmd, m)
-	} else if status := mdp.Status(cmd.Head.Status); status != mdp.Cancelled && status != mdp.NotTaken {
+	if h.r != nil {
+		h.r.dropHolder(w, nil)
+		s.settle(batch, h.r, cmd, m)
+	} else if status := mdp.Status(cmd.Head.Status); status != mdp.NotTaken && (status != mdp.Cancelled || h.moved) {
 		s.stats.Late++
 	}
 	w.wait()
@@ -180,8 +193,9 @@ func (w *worker) final(batch *zsock.Batch, m *zsock.Msg) {
 	s.dispatch(batch)
 }
 
-// settle applies a FINAL of a worker or a peer to a request it held. What a
-// handler answers has run; a peer knows better than we do.
+// settle applies a FINAL of a worker or a peer to a request it held, and was the
+// last one to let go of. What a handler answers has run; a peer knows better than
+// we do.
 func (s *service) settle(batch *zsock.Batch, r *request, cmd *mdp.Command, m *zsock.Msg) {
 	status := mdp.Status(cmd.Head.Status)
 	switch {
@@ -189,7 +203,11 @@ func (s *service) settle(batch *zsock.Batch, r *request, cmd *mdp.Command, m *zs
 		s.mean.add(s.b.now() - r.started)
 		s.answer(batch, r, m.Body(cmd.Body))
 		return
-	case status == mdp.NotTaken && r.partials > 0: // it lies: it began to answer
+	case status == mdp.Cancelled && r.last.doubted: // we told it to
+		s.stats.Late++
+		s.lost(batch, r, mdp.WorkerLost, "cancelled after it was silent")
+		return
+	case status == mdp.NotTaken && r.partials > 0 && !r.last.doubted: // it lies: it began to answer
 		s.lost(batch, r, mdp.WorkerLost, "refused after it had begun to answer")
 		return
 	case status == mdp.NotTaken:

@@ -1,0 +1,173 @@
+package broker
+
+import "github.com/mdmesh/mdmesh/zsock"
+
+// queue holds requests that nobody holds, in a line for each client. Clients take
+// turns, so that the backlog of one does not delay the first request of another.
+// A client is a connection: of a peer it carries the requests of one home, and all
+// calls made inside the process are one client. Guarded by the service's mutex.
+type queue struct {
+	n     int
+	lines map[*conn]*line
+	turns list[line] // those with something in them; the first one is next
+	clock *uint64    // of the service: order of turns over all its queues
+}
+
+// line is what one client waits for: oldest first, what was given back at the front.
+type line struct {
+	queue    *queue
+	requests list[request]
+	octets   int64
+	stamp    uint64 // when it got in line for its turn
+	turn     place[line]
+}
+
+func (q *queue) init(clock *uint64) {
+	q.clock = clock
+	q.lines = make(map[*conn]*line)
+	q.turns.place = turnPlace
+}
+
+func turnPlace(l *line) *place[line] { return &l.turn }
+
+// line finds or adds the line of a client.
+func (q *queue) line(client *conn) *line {
+	l := q.lines[client]
+	if l == nil {
+		l = &line{queue: q}
+		l.requests.place = queuePlace
+		q.lines[client] = l
+	}
+	return l
+}
+
+// insert files a request in its client's line before another one, or last if that
+// is nil.
+func (l *line) insert(before, r *request) {
+	l.requests.insertBefore(before, r)
+	l.octets += r.size
+	l.queue.n++
+	r.line = l
+	if l.requests.n == 1 {
+		l.getInLine()
+	}
+}
+
+// remove takes a request out; when it was the client's turn, the next client's is.
+func (l *line) remove(r *request, turn bool) {
+	l.requests.remove(r)
+	l.octets -= r.size
+	l.queue.n--
+	r.line = nil
+	switch {
+	case l.requests.n == 0:
+		l.queue.turns.remove(l)
+	case turn:
+		l.queue.turns.remove(l)
+		l.getInLine()
+	}
+}
+
+func (l *line) getInLine() {
+	*l.queue.clock++
+	l.stamp = *l.queue.clock
+	l.queue.turns.pushBack(l)
+}
+
+// next is the request whose turn it is, or nil.
+func (q *queue) next() *request {
+	if q.turns.first == nil {
+		return nil
+	}
+	return q.turns.first.requests.first
+}
+
+// sweep forgets the lines of clients that wait for nothing.
+func (q *queue) sweep() {
+	for client, l := range q.lines {
+		if l.requests.n == 0 {
+			delete(q.lines, client)
+		}
+	}
+}
+
+// oldest is when the request that waits longest entered, 0 if none waits.
+func (q *queue) oldest() (entered int64) {
+	for l := q.turns.first; l != nil; l = l.turn.next {
+		if r := l.requests.first; entered == 0 || r.entered < entered {
+			entered = r.entered
+		}
+	}
+	return entered
+}
+
+// append adds all requests to dst.
+func (q *queue) append(dst []*request) []*request {
+	for l := q.turns.first; l != nil; l = l.turn.next {
+		for r := l.requests.first; r != nil; r = r.waiting.next {
+			dst = append(dst, r)
+		}
+	}
+	return dst
+}
+
+// share is the part of its service's room that the line takes up, of requests or of
+// octets, whichever is more.
+func (l *line) share(cfg *Config) float64 {
+	if l == nil {
+		return 0
+	}
+	return max(float64(l.requests.n)/float64(cfg.MaxRequests), float64(l.octets)/float64(cfg.MaxBytes))
+}
+
+// longest is the line that takes up most, nearly: it is looked for again when the
+// last one found has shrunk to half, so that finding it costs little.
+type longest struct {
+	line  *line
+	share float64
+}
+
+func (s *service) findLongest() *line {
+	cfg := &s.b.cfg
+	if s.longest.line != nil && s.longest.line.share(cfg) >= s.longest.share/2 {
+		return s.longest.line
+	}
+	s.longest = longest{}
+	for _, q := range [...]*queue{&s.own, &s.guests} {
+		for l := q.turns.first; l != nil; l = l.turn.next {
+			if share := l.share(cfg); share > s.longest.share {
+				s.longest = longest{l, share}
+			}
+		}
+	}
+	return s.longest.line
+}
+
+// full tells whether the service has no room for one more request of this size.
+func (s *service) full(size int64) bool {
+	return s.queued() >= s.b.cfg.MaxRequests || s.bytes+size > s.b.cfg.MaxBytes && s.table.live > 0
+}
+
+// displace makes room in a full service for a client that has little waiting, at
+// the cost of the one that has most: its newest request is refused with BUSY. It
+// reports false when the asking client has about as much itself.
+func (s *service) displace(batch *zsock.Batch, client *conn, size int64) bool {
+	l := s.findLongest()
+	if l == nil || l.requests.n < 2 {
+		return false
+	}
+	mine := s.own.lines[client]
+	if client != nil && client.link.Load() != nil {
+		mine = s.guests.lines[client]
+	}
+	cfg := &s.b.cfg
+	after := mine.share(cfg) + max(1/float64(cfg.MaxRequests), float64(size)/float64(cfg.MaxBytes))
+	r := l.requests.last
+	if after >= l.share(cfg) || r.mayHaveRun() {
+		return false
+	}
+	s.stats.Busy++
+	s.b.count.displaced.Add(1)
+	s.fail(batch, r, busy("the queue of the service is full, and most of it is this client's"))
+	return true
+}
