@@ -51,6 +51,7 @@ type Broker struct {
 	held      atomic.Int64 // octets of all requests
 	draining  atomic.Bool
 	httpCalls atomic.Int32 // being served
+	turned    atomic.Int64 // when the ticker last was through with everything
 	drained   chan struct{}
 
 	linkCount atomic.Int32
@@ -179,6 +180,11 @@ func (b *Broker) Bound() []Bound {
 	}
 	return out
 }
+
+// Pulse tells how long ago the broker's ticker was last through with a turn, which
+// takes the mutex of every service: a broker that is well has one every 20 ms. It
+// grows from New on until Run.
+func (b *Broker) Pulse() time.Duration { return time.Duration(b.now() - b.turned.Load()) }
 
 // Name is how this broker is known to others.
 func (b *Broker) Name() string { return b.name }

@@ -76,6 +76,9 @@ const (
 	maxPartials     = 1_000 // partials collected for one answer
 )
 
+// Defaults returns what a broker makes of the zero value of each field.
+func Defaults() Config { return Config{}.withDefaults() }
+
 func (c Config) withDefaults() Config {
 	def := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
@@ -120,6 +123,12 @@ func (c Config) Validate() error {
 	}
 	if c.MaxMessage < 0 || (c.MaxMessage > 0 && c.MaxMessage < 1024) {
 		return fmt.Errorf("max-message %d is too small: use 1KiB or more", c.MaxMessage)
+	}
+	for name, n := range map[string]int64{"foreign-ttl": int64(c.ForeignTTL), "busy-limit": int64(c.BusyLimit), "drain-timeout": int64(c.DrainTimeout),
+		"max-requests": int64(c.MaxRequests), "max-bytes": c.MaxBytes, "max-total-bytes": c.MaxTotalBytes, "max-services": int64(c.MaxServices)} {
+		if n < 0 {
+			return fmt.Errorf("%s is negative: use more than 0", name)
+		}
 	}
 	for _, list := range [][]string{c.Listen, c.Publish, c.Subscribe, c.Peers} {
 		for _, e := range list {

@@ -27,6 +27,7 @@ func (b *Broker) tick(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 			t.step(b.now())
+			b.turned.Store(b.now())
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/mdmesh/mdmesh/broker"
 	"github.com/mdmesh/mdmesh/internal/cli"
@@ -32,17 +32,18 @@ func main() { cli.Main(command()) }
 type options struct {
 	cfg                               broker.Config
 	listen, publish, subscribe, peers config.Endpoints
-	maxMessage                        config.Bytes
+	maxMessage, maxBytes, maxTotal    config.Bytes
 	http                              string
 	checkConfig, insecure             bool
+
+	page string // where HTTP is bound
 }
 
 func command() *cobra.Command {
 	o := &options{
-		listen:     config.Endpoints{List: []string{"tcp://127.0.0.1:5555"}},
-		publish:    config.Endpoints{List: []string{"tcp://127.0.0.1:5556"}},
-		subscribe:  config.Endpoints{List: []string{"tcp://127.0.0.1:5557"}},
-		maxMessage: 64 << 20,
+		listen:    config.Endpoints{List: []string{"tcp://127.0.0.1:5555"}},
+		publish:   config.Endpoints{List: []string{"tcp://127.0.0.1:5556"}},
+		subscribe: config.Endpoints{List: []string{"tcp://127.0.0.1:5557"}},
 	}
 	cmd := &cobra.Command{
 		Use:   "mdbroker",
@@ -61,7 +62,16 @@ internal; 78 wrong configuration.`,
   mdbroker --name b --listen tcp://127.0.0.1:5565 --publish "" --subscribe "" --http "" --peer tcp://127.0.0.1:5555
   mdbroker --config /etc/mdmesh/broker.toml --check-config`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return config.Apply(cmd, "") },
-		RunE:              func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), cmd.ErrOrStderr()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.complete(); err != nil {
+				return err
+			}
+			if o.checkConfig {
+				fmt.Fprintln(cmd.ErrOrStderr(), "configuration ok")
+				return config.Effective(cmd.OutOrStdout(), cmd, "check-config")
+			}
+			return o.run(cmd.Context())
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.cfg.Name, "name", "", "how others know this broker (default HOST:PORT of the first listener)")
@@ -71,30 +81,58 @@ internal; 78 wrong configuration.`,
 	f.StringVar(&o.http, "http", "127.0.0.1:5580", "`address` for /state, /healthz, /readyz, /metrics and POST /call/SERVICE; \"\" for none")
 	f.Var(&o.peers, "peer", "`endpoint` of a broker to link with; one side of a pair is enough; repeat")
 	f.StringVar(&o.cfg.Advertise, "advertise", "", "`endpoint` that clients and peers are told instead of the bound one")
-	f.DurationVar(&o.cfg.Heartbeat, "heartbeat", time.Second, "interval of native heartbeats; three missed end a session")
-	f.Var(&o.maxMessage, "max-message", "largest message, such as 64MiB")
-	f.DurationVar(&o.cfg.DrainTimeout, "drain-timeout", 10*time.Second, "how long running requests may take on shutdown")
-	f.BoolVar(&o.checkConfig, "check-config", false, "check flags, environment and file, then exit")
+	f.BoolVar(&o.checkConfig, "check-config", false, "check flags, environment and file, print what is in effect as such a file, then exit")
 	f.BoolVar(&o.insecure, "insecure", false, "allow endpoints other than loopback without encryption")
+	o.limits(f)
 	config.Flag(cmd)
 	logging.Flags(cmd)
 	return cmd
 }
 
-func (o *options) run(ctx context.Context, talk io.Writer) error {
-	o.cfg.Listen, o.cfg.Publish, o.cfg.Subscribe, o.cfg.Peers = o.listen.List, o.publish.List, o.subscribe.List, o.peers.List
-	o.cfg.MaxMessage = int64(o.maxMessage)
-	if o.cfg.DrainTimeout <= 0 {
-		return cli.Exitf(cli.Config, "--drain-timeout %v: give more than 0, such as 10s", o.cfg.DrainTimeout)
+// limits adds the flags of times and bounds, with the broker's own defaults.
+func (o *options) limits(f *pflag.FlagSet) {
+	d := broker.Defaults()
+	f.DurationVar(&o.cfg.Heartbeat, "heartbeat", d.Heartbeat, "interval of native heartbeats; three missed end a session")
+	f.DurationVar(&o.cfg.ForeignTTL, "foreign-ttl", d.ForeignTTL, "how long a request of an MDP/0.1 or 0.2 client waits for a first worker")
+	f.DurationVar(&o.cfg.BusyLimit, "busy-limit", d.BusyLimit, "how long an MDP/0.1 or 0.2 worker may take for one request before its session ends")
+	f.DurationVar(&o.cfg.DrainTimeout, "drain-timeout", d.DrainTimeout, "how long running requests may take on shutdown")
+	bytes := func(v *config.Bytes, name string, octets int64, usage string) {
+		*v = config.Bytes(octets)
+		f.Var(v, name, usage)
 	}
-	o.cfg.Logger = logging.New("mdbroker")
+	bytes(&o.maxMessage, "max-message", d.MaxMessage, "largest message, such as 64MiB")
+	f.IntVar(&o.cfg.MaxRequests, "max-requests", d.MaxRequests, "requests queued for one service; more are answered BUSY")
+	bytes(&o.maxBytes, "max-bytes", d.MaxBytes, "octets of all requests of one service; more are answered BUSY")
+	bytes(&o.maxTotal, "max-total-bytes", d.MaxTotalBytes, "octets of all requests held; more are answered BUSY")
+	f.IntVar(&o.cfg.MaxServices, "max-services", d.MaxServices, "services known at once; more are refused")
+}
+
+// complete makes the broker's configuration of the flags, and checks it.
+func (o *options) complete() error {
+	c := &o.cfg
+	c.Listen, c.Publish, c.Subscribe, c.Peers = o.listen.List, o.publish.List, o.subscribe.List, o.peers.List
+	c.MaxMessage, c.MaxBytes, c.MaxTotalBytes = int64(o.maxMessage), int64(o.maxBytes), int64(o.maxTotal)
+	for _, limit := range []struct {
+		flag string
+		n    int64 // 0 would be the broker's default, which is not what was said
+		such string
+	}{
+		{"heartbeat", int64(c.Heartbeat), "1s"}, {"foreign-ttl", int64(c.ForeignTTL), "1m"}, {"busy-limit", int64(c.BusyLimit), "15m"},
+		{"drain-timeout", int64(c.DrainTimeout), "10s"}, {"max-message", c.MaxMessage, "64MiB"}, {"max-requests", int64(c.MaxRequests), "100000"},
+		{"max-bytes", c.MaxBytes, "256MiB"}, {"max-total-bytes", c.MaxTotalBytes, "1GiB"}, {"max-services", int64(c.MaxServices), "10000"},
+	} {
+		if limit.n <= 0 {
+			return cli.Exitf(cli.Config, "--%s: give more than 0, such as %s", limit.flag, limit.such)
+		}
+	}
 	if err := o.check(); err != nil {
 		return cli.Exit(cli.Config, err)
 	}
-	if o.checkConfig {
-		fmt.Fprintln(talk, "configuration ok")
-		return nil
-	}
+	o.cfg.Logger = logging.New("mdbroker")
+	return nil
+}
+
+func (o *options) run(ctx context.Context) error {
 	b, err := broker.New(o.cfg)
 	if err != nil {
 		return cli.Exit(cli.Config, err)
@@ -111,6 +149,7 @@ func (o *options) run(ctx context.Context, talk io.Writer) error {
 		return o.explainListen(err)
 	}
 	defer stopHTTP()
+	defer o.watchdog(ctx, b)()
 	context.AfterFunc(ctx, func() { notify.Stopping() })
 	if err := notify.Ready(); err != nil {
 		o.cfg.Logger.Warn("service manager not told", "error", err)
@@ -219,7 +258,8 @@ func (o *options) serveHTTP(b *broker.Broker) (stop func(), err error) {
 			o.cfg.Logger.Error("http stopped", "error", err)
 		}
 	}()
-	cli.Listening("http", "http://"+l.Addr().String())
+	o.page = "http://" + l.Addr().String()
+	cli.Listening("http", o.page)
 	return func() {
 		// The broker has drained: what is left is to write the last answers.
 		ctx, cancel := context.WithTimeout(context.Background(), lastAnswers)

@@ -144,6 +144,11 @@ func TestHouseRules(t *testing.T) {
 			}
 		}
 	}
+	for _, name := range []string{"mdbroker.service", "mdsupervisor.service"} { // they tell it from a live loop
+		if got := settings(read(t, name), "WatchdogSec"); !slices.Equal(got, []string{"30s"}) {
+			t.Errorf("%s: WatchdogSec is %q, want 30s", name, got)
+		}
+	}
 	for name, want := range map[string][2]string{
 		"mdbroker.service":     {"notify", ""},
 		"mdsupervisor.service": {"notify", "process"},

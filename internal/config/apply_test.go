@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"reflect"
 	"strings"
@@ -228,5 +229,26 @@ func TestParseEndpoints(t *testing.T) {
 		if (err != nil) != c.bad || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("ParseEndpoints(%q) = %q, %v", c.text, got, err)
 		}
+	}
+}
+
+// TestEffective: what is in effect, as a file that says it.
+func TestEffective(t *testing.T) {
+	t.Parallel()
+	var o options
+	root := daemon(&o, write(t, "json = true\nname = \"a\\\"b\\u0001\"\n[ingest]\nspeed = 2.5\nlisten = []\nmax-message = 4096\n"))
+	var out bytes.Buffer
+	ingest, _, err := root.Find([]string{"ingest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ingest.RunE = func(cmd *cobra.Command, _ []string) error { return Effective(&out, cmd, "heartbeat") }
+	root.SetArgs([]string{"ingest"})
+	if err := root.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	want := "json = true\nlisten = []\nmax-message = \"4KiB\"\nname = \"a\\\"b\\u0001\"\nspeed = 2.5\n"
+	if out.String() != want {
+		t.Errorf("in effect:\n%s\nwant\n%s", out.String(), want)
 	}
 }

@@ -89,7 +89,7 @@ http = ""
 		}
 	}
 	cmd := meshproc.Command(t, "mdbroker", "--config", config, "--check-config")
-	if r := meshproc.Run(t, cmd); r.Code != 0 || r.Stdout != "" || r.Stderr != "configuration ok\n" {
+	if r := meshproc.Run(t, cmd); r.Code != 0 || !strings.Contains(r.Stdout, "heartbeat = ") || r.Stderr != "configuration ok\n" {
 		t.Errorf("--check-config: exit code %d, stdout %q, stderr %q", r.Code, r.Stdout, r.Stderr)
 	}
 }
