@@ -73,6 +73,7 @@ func (b *Broker) Counters() map[string]uint64 {
 	for _, l := range b.listeners {
 		t := l.z.Counters()
 		m["connections_accepted"] += t.Accepted
+		m["accept_errors"] += t.AcceptErrors
 		m["connections_refused"] += sum(t.Refused)
 		m["handshakes_failed"] += sum(t.Failed)
 		m["pongs_dropped"] += t.DroppedPongs

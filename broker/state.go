@@ -29,6 +29,7 @@ type TransportState struct {
 	Open        int               `json:"open"`
 	Handshaking int               `json:"handshaking"`
 	Accepted    uint64            `json:"accepted"`
+	Errors      uint64            `json:"accept_errors"` // such as no free descriptors; tried again
 	Refused     map[string]uint64 `json:"refused"`
 	Failed      map[string]uint64 `json:"failed"` // handshakes
 	Closed      map[string]uint64 `json:"closed"`
@@ -39,7 +40,7 @@ func (b *Broker) transport() []TransportState {
 	for i, l := range b.listeners {
 		t := l.z.Counters()
 		out[i] = TransportState{Bound: l.Bound, Open: t.Open, Handshaking: t.Handshaking, Accepted: t.Accepted,
-			Refused: t.Refused, Failed: t.Failed, Closed: t.Closed}
+			Errors: t.AcceptErrors, Refused: t.Refused, Failed: t.Failed, Closed: t.Closed}
 	}
 	return out
 }

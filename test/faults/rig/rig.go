@@ -155,6 +155,7 @@ func Actor(t testing.TB, role, endpoint, service string, environment ...string) 
 	cmd := exec.Command(self)
 	cmd.Env = append(meshproc.Environment(t), actor.Role+"="+role, actor.Brokers+"="+endpoint, actor.Service+"="+service)
 	cmd.Env = append(cmd.Env, environment...)
+	cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0") // what is killed often should end fast
 	return meshproc.Start(t, cmd)
 }
 
