@@ -24,7 +24,7 @@ type conn struct {
 	worker   atomic.Pointer[worker]
 	link     atomic.Pointer[link]
 	client   atomic.Pointer[clientInfo]
-	received atomic.Uint32 // messages; any is a sign of life
+	received atomic.Uint32 // messages
 	sent     atomic.Uint32
 
 	// The following belong to the ticker (liveness.go).

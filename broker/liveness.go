@@ -9,11 +9,11 @@ import (
 )
 
 // watch is what the ticker remembers of one connection. The reader only counts
-// messages; turning counts into times here keeps clocks off the hot path.
+// reads, so that a part of a large message is a sign of life, too; turning counts into times here keeps clocks off the hot path.
 type watch struct {
-	received, sent uint32
-	heard, said    int64 // broker clock of the last change seen
-	idle           bool  // nothing outstanding at the last look
+	reads, sent uint32
+	heard, said int64 // broker clock of the last change seen
+	idle        bool  // nothing outstanding at the last look
 }
 
 // tick is the broker's only clock, until ctx ends.
@@ -150,8 +150,8 @@ func (b *Broker) beat(now int64, grace bool) {
 // observe turns the reader's and writers' counts into times.
 func (c *conn) observe(now int64) {
 	w := &c.watch
-	if n := c.received.Load(); n != w.received || w.heard == 0 {
-		w.received, w.heard = n, now
+	if n := c.z.Reads(); n != w.reads || w.heard == 0 {
+		w.reads, w.heard = n, now
 		if l := c.link.Load(); l != nil {
 			l.heard.Store(now)
 		}

@@ -16,9 +16,6 @@ const (
 
 // Message implements zsock.Handler.
 func (l *link) Message(b *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
-	if !l.heard.Load() {
-		l.heard.Store(true)
-	}
 	c, cmd := l.c, &l.command
 	frames := m.Frames()
 	if err := mdp.Decode(frames, mdp.AtEndpoint, cmd); err != nil || cmd.Dialect != mdp.Native || cmd.Role != mdp.Client {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
@@ -34,7 +33,6 @@ type link struct {
 	c        *Client
 	endpoint string
 	conn     *zsock.Conn
-	heard    atomic.Bool   // something has come since the last beat
 	left     chan struct{} // closed when new requests should go elsewhere: drained or gone
 	wake     chan struct{} // capacity 1: the interval may have changed
 
@@ -51,9 +49,10 @@ type link struct {
 	limit       int // octets of a request's body
 	heartbeat   time.Duration
 	outstanding int
-	busy        bool // something was sent or outstanding since the last beat
-	idle        bool // beats have the long interval
-	spoke       bool // something was sent since the last beat
+	busy        bool   // something was sent or outstanding since the last beat
+	idle        bool   // beats have the long interval
+	spoke       bool   // something was sent since the last beat
+	heard       uint32 // reads of conn at the last beat
 	misses      int
 }
 
@@ -274,8 +273,9 @@ func (l *link) beat() {
 	var b zsock.Batch
 	c := l.c
 	c.mu.Lock()
-	if l.misses++; l.heard.Swap(false) {
-		l.misses = 0
+	l.misses++
+	if reads := l.conn.Reads(); reads != l.heard {
+		l.misses, l.heard = 0, reads
 	}
 	if l.misses >= liveness {
 		c.counters.silences.Add(1)

@@ -110,6 +110,11 @@ func Dial(ctx context.Context, endpoint string, cfg Config, h Handler) (*Conn, e
 // Peer is who is at the other end.
 func (c *Conn) Peer() Peer { return c.peer }
 
+// Reads counts how often octets have come, of whole messages or of parts. Whoever
+// looks twice and sees it grow knows that the peer is alive, also while a message
+// larger than the link is fast is under way.
+func (c *Conn) Reads() uint32 { return c.in.reads.Load() }
+
 // Queued is what waits to be written: messages and octets in wire form.
 func (c *Conn) Queued() (messages, octets int) {
 	c.mu.Lock()

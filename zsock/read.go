@@ -3,6 +3,7 @@ package zsock
 import (
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,11 +37,11 @@ type input struct {
 	bigW int
 	hint int // size of the last large message
 
-	since   time.Time // when the cut message was begun
-	inside  int       // commands between its frames so far
-	armed   bool      // a read deadline is set
-	reads   int       // reads so far
-	atArmed int       // reads when the deadline was set
+	since   time.Time     // when the cut message was begun
+	inside  int           // commands between its frames so far
+	armed   bool          // a read deadline is set
+	reads   atomic.Uint32 // reads that brought something; others may look
+	atArmed uint32        // reads when the deadline was set
 
 	sealer sealer
 	clear  clearText
@@ -285,7 +286,7 @@ func (in *input) growBig(want int) {
 
 // took notes that n octets came into room.
 func (in *input) took(n int) {
-	in.reads++
+	in.reads.Add(1)
 	if in.big != nil {
 		in.bigW += n
 		return
@@ -311,7 +312,7 @@ func (c *Conn) arm() error {
 	if cut {
 		wait = c.patience()
 	}
-	in.armed, in.atArmed = true, in.reads
+	in.armed, in.atArmed = true, in.reads.Load()
 	return c.setReadDeadline(time.Now().Add(wait))
 }
 
@@ -350,7 +351,7 @@ func (c *Conn) late() error {
 		if !in.since.IsZero() && c.patience() <= 0 {
 			return fmt.Errorf("%w: %d octets in %v", ErrProgress, have, time.Since(in.since).Round(time.Second))
 		}
-	} else if in.size > minBuffer && in.reads == in.atArmed {
+	} else if in.size > minBuffer && in.reads.Load() == in.atArmed {
 		in.resize(minBuffer)
 		in.filled = false
 	}

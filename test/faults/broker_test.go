@@ -1,0 +1,62 @@
+package faults
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mdmesh/mdmesh/broker"
+	"github.com/mdmesh/mdmesh/test/faults/actor"
+	"github.com/mdmesh/mdmesh/test/faults/rig"
+	"github.com/mdmesh/mdmesh/test/meshproc"
+)
+
+// Row 10. A broker that is stopped for 5 s under load calls nobody dead when it goes
+// on: every call is answered, by a retry where its connection did not live so long.
+func TestBrokerPaused(t *testing.T) {
+	t.Parallel()
+	b := rig.StartBroker(t)
+	service := rig.Fresh()
+	for range 3 {
+		rig.Worker(t, b.Requests, service, rig.Set(actor.Concurrency, 4))
+	}
+	idle := rig.Worker(t, b.Requests, rig.Fresh())
+	load := startLoad(t, b, service, "sleep 5ms", 16)
+	load.some(t, 200)
+	rig.Stop(t, b.Process)
+	<-time.After(5 * time.Second) // the fault itself
+	rig.Continue(t, b.Process)
+	load.some(t, 200)
+	load.stop(t)
+	b.Await(t, "all workers are there", func(st broker.State) bool { return len(st.Workers) == 4 })
+	st := b.State(t)
+	if n := st.Counters["sessions_expired"]; n != 0 {
+		t.Errorf("%d sessions were expired", n)
+	}
+	if n := st.Counters["pauses"]; n == 0 {
+		t.Error("the broker did not notice its pause")
+	}
+	got, calls := balance(t, b), uint64(load.calls.Load())
+	if got.Answered < calls || got.Failed != 0 {
+		t.Errorf("%d calls and the books say %+v", calls, got)
+	}
+	t.Logf("books: %+v; client: %+v; connections closed: %v", got, load.client.Counters(), st.Transport[0].Closed)
+	if !meshproc.Alive(idle.PID()) {
+		t.Error("the idle worker is gone")
+	}
+}
+
+// Row 32. A broker is killed under 2,000 clients and started again: all are back, and
+// each is answered.
+func TestBrokerRestartedUnderACrowd(t *testing.T) {
+	const clients = 2000
+	c := rig.StartCrowd(t, clients)
+	took := c.Restart(t)
+	t.Logf("%d clients are back after %v (promise 5 s)", clients, took)
+	c.Ask(t)
+	settled(t, c.Broker, counts{Requests: clients, Answered: clients})
+	for name, n := range map[string]uint64{"refused": c.State(t).Counters["connections_refused"], "expired": c.State(t).Counters["sessions_expired"]} {
+		if n != 0 {
+			t.Errorf("%d connections were %s", n, name)
+		}
+	}
+}

@@ -1,0 +1,273 @@
+package faults
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mdmesh/mdmesh/broker"
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/test/faults/actor"
+	"github.com/mdmesh/mdmesh/test/faults/relay"
+	"github.com/mdmesh/mdmesh/test/faults/rig"
+	"github.com/mdmesh/mdmesh/test/faults/wire"
+	"github.com/mdmesh/mdmesh/test/meshproc"
+)
+
+var directions = map[string][]relay.Direction{
+	"what it says is lost":    {relay.Up},
+	"what it is told is lost": {relay.Down},
+	"both are lost":           {relay.Up, relay.Down},
+}
+
+// Row 11. A half-open link to a worker that holds a request is noticed from whichever
+// side can: another worker serves the request, and the caller gets one answer.
+func TestHalfOpenWorker(t *testing.T) {
+	t.Parallel()
+	for name, ways := range directions {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := rig.StartBroker(t)
+			p, r, o, took := rig.HalfOpenWorker(t, b, ways...)
+			t.Logf("another one has answered after %v (promise 4 s)", took)
+			answered(t, o, 2, p.Other)
+			settled(t, b, counts{Requests: 1, Answered: 1, Redelivered: 1})
+			// The link is healed. If it still hangs, it ends now, and the worker is back.
+			r.Heal()
+			p.AwaitService(t, p.Service, "both workers are there", func(s broker.ServiceState) bool { return s.Idle == 2 })
+			pids := map[int]bool{}
+			for range 4 {
+				pids[rig.Do(t.Context(), p.Client, p.Call("echo")).PID] = true
+			}
+			if len(pids) != 2 {
+				t.Errorf("only %v answer", pids)
+			}
+		})
+	}
+}
+
+// Row 11. A half-open link to a client: what runs for it is cancelled, and after the
+// link is healed its call is answered by another attempt.
+func TestHalfOpenClient(t *testing.T) {
+	t.Parallel()
+	for name, ways := range directions {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := rig.StartBroker(t)
+			p, o, took := rig.HalfOpenClient(t, b, ways...)
+			t.Logf("cancelled after %v (promise 4 s)", took)
+			answered(t, o, 2, p.Victim)
+			settled(t, b, counts{Requests: 2, Answered: 1, Cancelled: 1})
+			if n := p.Client.Counters(); n.Retries != 1 || n.Late != 0 {
+				t.Errorf("the client counted %+v", n)
+			}
+		})
+	}
+}
+
+// Row 13. Octets that come one by one are framed as any others, for clients and for
+// workers.
+func TestByteByByte(t *testing.T) {
+	t.Parallel()
+	b := rig.StartBroker(t)
+	r := rig.Relay(t, b.Requests)
+	for _, way := range []relay.Direction{relay.Up, relay.Down} {
+		r.Fault(way, relay.Fault{Chunk: 1})
+	}
+	p := rig.Pairs(t, b, r.Endpoint())
+	p.Client = rig.Client(t, r.Endpoint())
+	const calls = 10
+	for n := range calls {
+		body := bytes.Repeat([]byte{byte(n)}, n*100)
+		o := rig.Do(t.Context(), p.Client, p.Call("echo", body))
+		answered(t, o, 1, p.Victim)
+		if len(o.Rest) != 1 || !bytes.Equal(o.Rest[0], body) {
+			t.Errorf("call %d: another body came back", n)
+		}
+	}
+	settled(t, b, counts{Requests: calls, Answered: calls})
+}
+
+// Row 13. A handshake that dribbles is ended by the broker; newcomers are served
+// meanwhile.
+func TestDribblingHandshake(t *testing.T) {
+	t.Parallel()
+	b := rig.StartBroker(t)
+	r := rig.Relay(t, b.Requests)
+	r.Fault(relay.Up, relay.Fault{Rate: 10}) // the greeting alone takes 6 s
+	ended := make(chan error, 1)
+	go func() {
+		p, err := wire.Dial(r.Endpoint(), meshproc.Guard)
+		if err == nil {
+			_ = p.Close()
+		}
+		ended <- err
+	}()
+	service := rig.Fresh()
+	rig.Worker(t, b.Requests, service)
+	load := startLoad(t, b, service, "echo", 1)
+	for over := false; !over; {
+		load.some(t, 10)
+		select {
+		case err := <-ended:
+			over = true
+			if err == nil {
+				t.Error("the handshake succeeded")
+			}
+		default:
+		}
+	}
+	load.stop(t)
+	b.Await(t, "the handshake is counted", func(st broker.State) bool { return st.Counters["handshakes_failed"] == 1 })
+}
+
+// Large bodies over a slow link to a worker take longer than liveness and probes, and
+// are run once: the link is slow, and nobody is dead.
+func TestSlowLink(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]relay.Fault{
+		"slow": {Rate: 1 << 20},
+		"long": {Delay: 700 * time.Millisecond, Chunk: 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := rig.StartBroker(t)
+			r := rig.Relay(t, b.Requests)
+			r.Fault(relay.Up, fault)
+			r.Fault(relay.Down, fault)
+			p := rig.Pairs(t, b, r.Endpoint())
+			body := bytes.Repeat([]byte("0123456789abcdef"), 9<<19/16) // 4.5 s each way at 1 MiB/s
+			answer := rig.Ask(t.Context(), p.Client, p.Call("echo", body))
+			b.AwaitService(t, p.Service, "it is under way", func(s broker.ServiceState) bool { return s.Running == 1 })
+			p.Join(t) // would take it, if it were given up
+			o := rig.Wait(t, answer)
+			answered(t, o, 1, p.Victim)
+			if len(o.Rest) != 1 || !bytes.Equal(o.Rest[0], body) {
+				t.Error("another body came back")
+			}
+			settled(t, b, counts{Requests: 1, Answered: 1})
+			if n := b.State(t).Counters["sessions_expired"]; n != 0 {
+				t.Errorf("%d sessions expired", n)
+			}
+		})
+	}
+}
+
+// A slow link to a foreign worker, which is silent while octets come: the same.
+func TestSlowLinkToAForeignWorker(t *testing.T) {
+	t.Parallel()
+	b := rig.StartBroker(t)
+	r := rig.Relay(t, b.Requests)
+	r.Fault(relay.Up, relay.Fault{Rate: 1 << 20})
+	r.Fault(relay.Down, relay.Fault{Rate: 1 << 20})
+	service := rig.Fresh()
+	w, err := wire.Dial(r.Endpoint(), meshproc.Guard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Close() }()
+	if err := w.Send(mdp.Command{Role: mdp.Worker, Kind: mdp.Ready, Dialect: mdp.V02, Service: []byte(service)}); err != nil {
+		t.Fatal(err)
+	}
+	b.AwaitService(t, service, "the worker is there", func(s broker.ServiceState) bool { return s.Workers == 1 })
+	body := bytes.Repeat([]byte("0123456789abcdef"), 9<<19/16)
+	p := &rig.Pair{Broker: b, Service: service, Client: rig.Client(t, b.Requests)}
+	answer := rig.Ask(t.Context(), p.Client, p.Call("echo", body))
+	m, err := w.Recv(meshproc.Guard)
+	if err != nil || m.Kind != mdp.Request || len(m.Frames) != 2 || !bytes.Equal(m.Frames[1], body) {
+		t.Fatalf("%v, %v", m, err)
+	}
+	final := mdp.Command{Role: mdp.Worker, Kind: mdp.Final, Dialect: mdp.V02, Address: m.Address}
+	if err := w.Send(final, []byte("1 1"), m.Frames[1]); err != nil {
+		t.Fatal(err)
+	}
+	if o := rig.Wait(t, answer); o.Err != nil || o.Attempt != 1 || !bytes.Equal(o.Rest[0], body) {
+		t.Errorf("answered in attempt %d with %d frames: %v", o.Attempt, len(o.Rest), o.Err)
+	}
+	settled(t, b, counts{Requests: 1, Answered: 1})
+}
+
+// Overload is no fault of a worker: every request runs once, however long the queue.
+func TestOverload(t *testing.T) {
+	t.Parallel()
+	b := rig.StartBroker(t)
+	service := rig.Fresh()
+	rig.Worker(t, b.Requests, service)
+	load := startLoad(t, b, service, "sleep 10ms", 200)
+	load.some(t, 600)
+	load.stop(t)
+	calls := uint64(load.calls.Load())
+	settled(t, b, counts{Requests: calls, Answered: calls})
+	if load.retried.Load() > 0 {
+		t.Error("calls were repeated")
+	}
+}
+
+// Row 25. Links that mangle octets cost those who use them their connections at most:
+// the broker lives, others do not notice, and healed links work.
+func TestMangledLinks(t *testing.T) {
+	t.Parallel()
+	b := rig.StartBroker(t)
+	service := rig.Fresh()
+	rig.Worker(t, b.Requests, service, rig.Set(actor.Concurrency, 4))
+	load := startLoad(t, b, service, "echo", 2)
+	r := rig.Relay(t, b.Requests)
+	bad := rig.Worker(t, r.Endpoint(), rig.Fresh())
+	var mangled atomic.Int64
+	for round := range 60 {
+		seed := rand.New(rand.NewPCG(uint64(round), 1))
+		// Each round has one way of mangling: an octet changed, many, or all noise.
+		flips := []int{1, 4, 1000}[round%3]
+		place := make([]uint32, flips)
+		for i := range place {
+			place[i] = seed.Uint32()
+		}
+		r.Fault(relay.Up, relay.Fault{Mangle: func(p []byte) {
+			mangled.Add(1)
+			for _, v := range place {
+				if len(p) > 0 {
+					p[int(v>>8)%len(p)] ^= byte(v) | 1
+				}
+			}
+		}})
+		p, err := wire.Dial(r.Endpoint(), time.Second)
+		if err != nil {
+			continue // the greeting did not survive
+		}
+		for n := range uint64(20) {
+			if err := p.Send(request("mangled", n), []byte("echo")); err != nil {
+				break
+			}
+		}
+		_ = p.Close()
+	}
+	r.Heal()
+	r.Reset()
+	load.some(t, 100)
+	load.stop(t)
+	if mangled.Load() < 60 {
+		t.Errorf("only %d pieces were mangled", mangled.Load())
+	}
+	rig.Await(t, "a healed link works", func() error {
+		p, err := wire.Dial(r.Endpoint(), meshproc.Guard)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = p.Close() }()
+		if err := p.Send(request(service, 1), []byte("echo"), []byte("mine")); err != nil {
+			return err
+		}
+		m, err := p.Recv(meshproc.Guard)
+		if err != nil || m.Kind != mdp.Final || len(m.Frames) != 2 || string(m.Frames[1]) != "mine" {
+			return fmt.Errorf("%+v, %w", m, errors.Join(err, errors.New("another answer")))
+		}
+		return nil
+	})
+	if !meshproc.Alive(bad.PID()) || !meshproc.Alive(b.PID()) {
+		t.Error("a process died of mangled octets")
+	}
+}
