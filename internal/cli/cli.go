@@ -16,10 +16,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"sync"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -93,8 +90,8 @@ func Code(err error) int {
 
 // Main runs root with the process's arguments and ends the process. The context
 // of the commands ends with SIGINT, SIGTERM or (a terminal that is closed, unless
-// nohup has it ignored) SIGHUP; a second such signal ends the process at once,
-// unless the command itself listens for signals.
+// nohup has it ignored, or the command takes it by Hangups) SIGHUP; a second such
+// signal ends the process at once, unless the command itself listens for signals.
 func Main(root *cobra.Command) {
 	os.Exit(Run(context.Background(), root, os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -138,40 +135,6 @@ func report(stderr io.Writer, cmd *cobra.Command, code int, err error) {
 		text += fmt.Sprintf(" (see %s --help)", cmd.CommandPath())
 	}
 	fmt.Fprintf(stderr, "%s: %s\n", cmd.Root().Name(), text)
-}
-
-// untilSignal returns a context that ends with a signal to end, and a func that
-// says which one came (0: none). Its goroutine ends with stop.
-func untilSignal(parent context.Context) (ctx context.Context, caught func() syscall.Signal, stop func()) {
-	ctx, cancel := context.WithCancel(parent)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	if !signal.Ignored(syscall.SIGHUP) {
-		signal.Notify(signals, syscall.SIGHUP)
-	}
-	var (
-		mu   sync.Mutex
-		got  syscall.Signal
-		done = make(chan struct{})
-	)
-	go func() {
-		defer close(done)
-		select {
-		case s := <-signals:
-			mu.Lock()
-			got, _ = s.(syscall.Signal)
-			mu.Unlock()
-			signal.Stop(signals) // the next one has its default effect
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	caught = func() syscall.Signal {
-		mu.Lock()
-		defer mu.Unlock()
-		return got
-	}
-	return ctx, caught, func() { cancel(); signal.Stop(signals); <-done }
 }
 
 // prepare makes the command tree behave as all our programs do.

@@ -138,3 +138,28 @@ func TestSignalEndsContext(t *testing.T) {
 		})
 	}
 }
+
+// Not parallel: it signals the test process.
+func TestHangups(t *testing.T) {
+	root := tool(func(cmd *cobra.Command, _ []string) error {
+		hangups := Hangups(cmd.Context())
+		for range 3 {
+			if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+				return err
+			}
+			<-hangups
+		}
+		if cmd.Context().Err() != nil {
+			return Exitf(Failed, "SIGHUP ended the command")
+		}
+		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+			return err
+		}
+		<-cmd.Context().Done()
+		return cmd.Context().Err()
+	})
+	var out, errs bytes.Buffer
+	if code := Run(context.Background(), root, []string{"plain"}, &out, &errs); code != 128+int(syscall.SIGTERM) {
+		t.Errorf("exit code %d, stderr %q", code, errs.String())
+	}
+}
