@@ -100,12 +100,14 @@ func (o *options) runBench(ctx context.Context, l load) error {
 	body := make([]byte, l.size) // calls do not change it
 	measuring, stop := context.WithCancel(ctx)
 	defer stop()
+	// The calls' own context cannot end, which costs them less: Ctrl-C closes the clients.
+	defer context.AfterFunc(ctx, func() { closeAll(clients) })()
 	var watching, lanes sync.WaitGroup
 	watching.Go(func() { o.watch(measuring, l, tallies) })
 	began := time.Now()
 	for i := range l.connections * l.inflight {
 		lanes.Go(func() {
-			tallies[i%len(tallies)].run(ctx, clients[i%len(clients)], l.service, body, began.Add(l.duration))
+			tallies[i%len(tallies)].run(ctx, clients[i%len(clients)], l.service, body, began, l.duration)
 		})
 	}
 	lanes.Wait()
@@ -184,31 +186,49 @@ type tally struct {
 	first   error
 }
 
-// run is one lane: it calls, measures, and calls again.
-func (t *tally) run(ctx context.Context, c *client.Client, service string, body []byte, until time.Time) {
-	for at := time.Now(); at.Before(until); {
-		_, err := c.Call(ctx, service, body)
-		if ctx.Err() != nil {
-			return // Ctrl-C: no error of the service
+// run is one lane: it calls, measures, and calls again. What it measured goes to the
+// tally in portions.
+func (t *tally) run(ctx context.Context, c *client.Client, service string, body []byte, began time.Time, duration time.Duration) {
+	var took [64]time.Duration
+	n := 0
+	for at := time.Since(began); at < duration; {
+		_, err := c.Call(context.Background(), service, body)
+		if err != nil {
+			if ctx.Err() != nil {
+				break // Ctrl-C: no error of the service
+			}
+			t.fail(err)
 		}
-		now := time.Now()
-		t.count(now.Sub(at), err)
+		now := time.Since(began)
+		if err == nil {
+			took[n] = now - at
+			n++
+		}
 		at = now
+		if n == len(took) {
+			t.count(took[:n])
+			n = 0
+		}
+	}
+	t.count(took[:n])
+}
+
+func (t *tally) fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.errors++
+	if t.first == nil {
+		t.first = err
 	}
 }
 
-func (t *tally) count(took time.Duration, err error) {
+func (t *tally) count(took []time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err != nil {
-		t.errors++
-		if t.first == nil {
-			t.first = err
-		}
-		return
+	for _, d := range took {
+		// Out of range is out of the question: calls end after their timeout.
+		_ = t.latency.RecordValue(min(max(d, time.Microsecond), slowest).Microseconds())
 	}
-	// Out of range is out of the question: calls end after their timeout.
-	_ = t.latency.RecordValue(min(max(took, time.Microsecond), slowest).Microseconds())
 }
 
 // sum adds up all tallies.
