@@ -79,7 +79,8 @@ type Client struct {
 	links   []*link
 	brokers []broker
 	// news is closed, and replaced, when a WELCOME arrives.
-	news chan struct{}
+	news   chan struct{}
+	budget budget
 	// async collects what Go sends until the flusher takes it.
 	async *zsock.Batch
 	// alarm runs look; alarmAt is when, or never.

@@ -6,6 +6,7 @@ import "sync/atomic"
 type Counters struct {
 	Calls       uint64 // begun, of all kinds
 	Retries     uint64 // sent again with the same request id
+	Unretried   uint64 // failed because the retry budget was spent
 	Failovers   uint64 // times requests went over to another broker that was connected
 	Silences    uint64 // links closed because the broker was silent
 	Cancels     uint64 // CANCELs sent
@@ -21,9 +22,10 @@ type Counters struct {
 }
 
 type counters struct {
-	calls, retries, failovers, silences, cancels atomic.Uint64
-	late, malformed, unknown, unheard            atomic.Uint64
-	published, unwanted, events, eventsLost      atomic.Uint64
+	calls, retries, unretried               atomic.Uint64
+	failovers, silences, cancels            atomic.Uint64
+	late, malformed, unknown, unheard       atomic.Uint64
+	published, unwanted, events, eventsLost atomic.Uint64
 }
 
 // Counters returns a snapshot. It does not block on the network.
@@ -33,7 +35,7 @@ func (c *Client) Counters() Counters {
 	outstanding := len(c.slots) - len(c.free)
 	c.mu.Unlock()
 	return Counters{
-		Calls: n.calls.Load(), Retries: n.retries.Load(), Failovers: n.failovers.Load(),
+		Calls: n.calls.Load(), Retries: n.retries.Load(), Unretried: n.unretried.Load(), Failovers: n.failovers.Load(),
 		Silences: n.silences.Load(), Cancels: n.cancels.Load(), Late: n.late.Load(),
 		Malformed: n.malformed.Load(), Unknown: n.unknown.Load(), Unheard: n.unheard.Load(),
 		Published: n.published.Load(), Unwanted: n.unwanted.Load(), Events: n.events.Load(),

@@ -62,7 +62,7 @@ type exchange struct {
 	link     *link
 	attempt  uint16
 	mayRun   bool   // an earlier attempt was sent and may have run
-	refusals int    // answers that asked to try again
+	refusals int    // how often it was tried again
 	answered uint16 // attempt of the last answer
 
 	partials    [][][]byte
@@ -113,6 +113,7 @@ func (c *Client) begin(ctx context.Context, kind mdp.Kind, call *Call, body [][]
 		return nil, callError(kind, call.Service, id, err)
 	}
 	x.id, x.deadline, x.due = id, deadline, deadline
+	c.budget.call(now)
 	c.watch(deadline, now)
 	if async {
 		x.pending.ID = id
@@ -153,9 +154,11 @@ func (c *Client) enter(x *exchange) error {
 }
 
 // submit sends x on the active link or lets it wait for one. Callers hold mu.
-func (c *Client) submit(x *exchange, b *zsock.Batch, now instant) {
+func (c *Client) submit(x *exchange, b *zsock.Batch, now instant) { c.submitTo(c.active, x, b, now) }
+
+// submitTo sends x on l, which may be nil.
+func (c *Client) submitTo(l *link, x *exchange, b *zsock.Batch, now instant) {
 	x.state, x.link = waiting, nil
-	l := c.active
 	if l == nil {
 		if err := c.denied(); err != nil {
 			c.finish(x, nil, err)
@@ -175,11 +178,11 @@ func (c *Client) submit(x *exchange, b *zsock.Batch, now instant) {
 	switch err := c.send(x, l, b, left); {
 	case err == nil:
 		x.state, x.link = sent, l
-		l.began()
+		l.began(now)
 	case errors.Is(err, zsock.ErrTooBig), errors.Is(err, zsock.ErrTooManyFrames):
 		c.finish(x, nil, mdp.Errorf(mdp.TooBig, "%v", err))
 	case errors.Is(err, zsock.ErrHighWater):
-		c.retry(x, b, mdp.Errorf(mdp.Busy, "too much is queued for %s", l.endpoint))
+		c.retry(x, b, mdp.Errorf(mdp.Busy, "too much is queued for %s", l.endpoint), 0)
 	default: // the link is closing: its end resubmits what waits
 	}
 }

@@ -90,7 +90,7 @@ func (c *Client) settle(l *link, b *zsock.Batch, f *final) {
 	case x == nil:
 		c.counters.late.Add(1)
 	case f.err != nil:
-		c.retry(x, b, f.err.(*mdp.Error))
+		c.retry(x, b, f.err.(*mdp.Error), f.attempt)
 	default:
 		if x.restarts && x.answered != f.attempt && !x.stream {
 			x.partials = nil // of an attempt that another one overtook

@@ -49,11 +49,13 @@ type link struct {
 	limit       int // octets of a request's body
 	heartbeat   time.Duration
 	outstanding int
-	busy        bool   // something was sent or outstanding since the last beat
-	idle        bool   // beats have the long interval
-	spoke       bool   // something was sent since the last beat
-	heard       uint32 // reads of conn at the last beat
-	misses      int
+	since       instant       // when something became outstanding
+	owing       time.Duration // for how long something was, since the last beat
+	busy        bool          // something was sent or outstanding since the last beat
+	idle        bool          // beats have the long interval
+	spoke       bool          // something was sent since the last beat
+	silence     time.Duration // for how long the broker has owed us a word
+	heard       uint32        // reads of conn at the last beat
 }
 
 // keep holds one link at a time, to whichever broker no other keeper has, until the
@@ -225,18 +227,22 @@ func (l *link) bye(b *zsock.Batch, err error) {
 }
 
 // began notes that a request is outstanding. Callers hold mu.
-func (l *link) began() {
-	l.outstanding++
+func (l *link) began(now instant) {
+	if l.outstanding++; l.outstanding == 1 {
+		l.since = now
+	}
 	l.busy, l.spoke = true, true
 	if l.idle {
-		l.idle, l.misses = false, 0
+		l.idle, l.silence, l.owing = false, 0, 0
 		l.nudge()
 	}
 }
 
 // ended notes that a request is not outstanding any more. Callers hold mu.
 func (l *link) ended() {
-	l.outstanding--
+	if l.outstanding--; l.outstanding == 0 {
+		l.owing += time.Duration(l.c.now() - l.since)
+	}
 	if l.draining && l.outstanding == 0 {
 		l.nudge()
 	}
@@ -267,24 +273,41 @@ func (l *link) interval() time.Duration {
 	return d
 }
 
-// beat ends an interval: it counts the broker's silence and breaks ours. Counting
-// beats, not time, forgives a process that was stopped for a while.
+// beat ends an interval: it counts the broker's silence and breaks ours.
+//
+// The broker owes a word within each interval while something is outstanding, and
+// within each long one otherwise. What is outstanding for moments only, such as
+// requests that are soon cancelled, it need not have seen: so the time counts for
+// which something was. One beat counts for one interval at most, which forgives a
+// process that was stopped for a while.
 func (l *link) beat() {
 	var b zsock.Batch
 	c := l.c
 	c.mu.Lock()
-	l.misses++
-	if reads := l.conn.Reads(); reads != l.heard {
-		l.misses, l.heard = 0, reads
+	if l.outstanding > 0 {
+		now := c.now()
+		l.owing += time.Duration(now - l.since)
+		l.since = now
 	}
-	if l.misses >= liveness {
+	interval := l.heartbeat
+	if l.idle {
+		l.owing, interval = idleHeartbeat, idleHeartbeat
+	}
+	l.silence += min(l.owing, interval)
+	if reads := l.conn.Reads(); reads != l.heard {
+		l.silence, l.heard = 0, reads
+	}
+	l.owing = 0
+	if l.silence >= liveness*interval {
 		c.counters.silences.Add(1)
-		l.conn.Close(fmt.Errorf("%w for %d heartbeats", errSilent, l.misses))
+		l.conn.Close(fmt.Errorf("%w for %v", errSilent, l.silence))
 	}
 	if !l.spoke {
 		l.say(&b, mdp.Heartbeat, nil)
 	}
-	l.idle = l.outstanding == 0 && !l.busy
+	if idle := l.outstanding == 0 && !l.busy; idle != l.idle {
+		l.idle, l.silence = idle, 0
+	}
 	l.busy = l.outstanding > 0
 	l.spoke = false
 	c.mu.Unlock()
@@ -311,15 +334,20 @@ func (l *link) leave(b *zsock.Batch) {
 	if c.active != l {
 		return
 	}
-	c.active = nil
+	if c.active = c.beside(l); c.active != nil {
+		c.counters.failovers.Add(1)
+		c.resubmit(b)
+	}
+}
+
+// beside is a link other than l that takes requests, or nil. Callers hold mu.
+func (c *Client) beside(l *link) *link {
 	for _, other := range c.links {
 		if other != l && !other.draining && !other.down {
-			c.active = other
-			c.counters.failovers.Add(1)
-			c.resubmit(b)
-			return
+			return other
 		}
 	}
+	return nil
 }
 
 // resubmit sends what waits for a link. Callers hold mu.
@@ -380,5 +408,5 @@ func (c *Client) lost(x *exchange, b *zsock.Batch, l *link, err error) {
 		c.submit(x, b, c.now())
 		return
 	}
-	c.retry(x, b, &mdp.Error{Status: mdp.BrokerLost, Text: "connection lost: " + err.Error(), MayHaveRun: true})
+	c.retry(x, b, &mdp.Error{Status: mdp.BrokerLost, Text: "connection lost: " + err.Error(), MayHaveRun: true}, 0)
 }

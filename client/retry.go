@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -39,22 +40,26 @@ func retryable(e *mdp.Error, once, partials bool) bool {
 	return false
 }
 
-// counts tells whether the next try is a new attempt. Refusals are not: nothing ran.
-func counts(e *mdp.Error) bool { return e.Status == mdp.BrokerLost || e.Status == mdp.PeerLost }
+// counts tells whether the next try is a new attempt: whether the last one may have
+// begun somewhere. What was not taken has not.
+func counts(e *mdp.Error) bool {
+	return e.Status == mdp.BrokerLost || e.Status == mdp.PeerLost || e.Status == mdp.Busy && e.MayHaveRun
+}
 
 // pause is how long to wait before the next try: at least what the refusal asks for
-// plus full jitter, doubling with each refusal. lot is in [0, 1). A lost broker
-// or peer asks for no pause, since the next try goes elsewhere.
+// plus full jitter, doubling with each refusal. lot is in [0, 1). The first loss of
+// a broker or peer asks for no pause, since the next try goes elsewhere.
 func pause(e *mdp.Error, refusals int, lot float64) time.Duration {
-	if counts(e) && e.RetryAfter == 0 {
+	if e.Status != mdp.Busy && e.Status != mdp.NotTaken && refusals == 0 && e.RetryAfter == 0 {
 		return 0
 	}
 	jitter := min(minPause<<min(refusals, 10), maxPause)
 	return e.RetryAfter + time.Duration(lot*float64(max(jitter, e.RetryAfter))) + 1
 }
 
-// retry ends x with e or, where that is allowed, tries again. Callers hold mu.
-func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error) {
+// retry ends x with e or, where that is allowed, tries again. attempt is the latest
+// one that e is known to be about. Callers hold mu.
+func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error, attempt uint16) {
 	from := x.link
 	c.leave(x)
 	x.state = waiting
@@ -63,26 +68,56 @@ func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error) {
 		c.finish(x, nil, e)
 		return
 	}
-	if counts(e) || e.MayHaveRun { // also BUSY says so when an answer was dropped
-		x.attempt++
+	if counts(e) {
+		x.attempt = max(x.attempt, x.answered, attempt)
+		x.attempt += min(1, math.MaxUint16-x.attempt)
 		x.mayRun = x.mayRun || e.MayHaveRun
 	}
+	now := c.now()
+	to, at, free := c.next(x, from, e, now)
+	if at >= x.deadline {
+		c.finish(x, nil, e) // there is no time left for what it asks
+		return
+	}
+	if !free && !c.budget.spend(now) {
+		c.counters.unretried.Add(1)
+		c.finish(x, nil, overBudget(e))
+		return
+	}
 	c.counters.retries.Add(1)
-	pause, now := pause(e, x.refusals, rand.Float64()), c.now()
-	if e.Status == mdp.NotTaken && c.active != from {
-		pause = 0 // the next try goes to another broker
-	}
-	if pause <= 0 {
-		c.submit(x, b, now)
-		return
-	}
 	x.refusals++
-	if again := now + instant(pause); again < x.deadline {
-		x.state, x.due = pausing, again
-		c.watch(again, now)
+	if at == now {
+		c.submitTo(to, x, b, now)
 		return
 	}
-	c.finish(x, nil, e) // there is no time left for what it asks
+	x.state, x.due = pausing, at
+	c.watch(at, now)
+}
+
+// next is the next try of x after e came from a link: where, when, and whether it
+// is free, which is what multiplies no load: it never left this process, or it was
+// not taken and goes elsewhere, or it went down with its broker for the first time.
+func (c *Client) next(x *exchange, from *link, e *mdp.Error, now instant) (to *link, at instant, free bool) {
+	if from != nil && e.Status == mdp.NotTaken {
+		if from.draining || from.down {
+			return c.active, now, true
+		}
+		if other := c.beside(from); other != nil && x.refusals == 0 {
+			return other, now, true
+		}
+	}
+	at = now + instant(pause(e, x.refusals, rand.Float64()))
+	return c.active, at, from == nil || from.down && x.refusals == 0
+}
+
+// overBudget is e, saying why it was not tried again.
+func overBudget(e *mdp.Error) *mdp.Error {
+	spent := *e
+	if spent.Text != "" {
+		spent.Text += "; "
+	}
+	spent.Text += fmt.Sprintf("not tried again: the retry budget is spent (1 in %d of recent calls, at least %d a second)", budgetShare, budgetMinimum)
+	return &spent
 }
 
 // unreachable is why x, being without a link, could not be sent; nil if it could.

@@ -47,7 +47,8 @@ func TestPause(t *testing.T) {
 		refusals int
 		from, to time.Duration // for lots of 0 and (nearly) 1
 	}{
-		{&mdp.Error{Status: mdp.BrokerLost}, 5, 0, 0},
+		{&mdp.Error{Status: mdp.BrokerLost}, 0, 0, 0},
+		{&mdp.Error{Status: mdp.BrokerLost}, 5, 0, 320 * time.Millisecond},
 		{&mdp.Error{Status: mdp.PeerLost, RetryAfter: time.Second}, 0, time.Second, 2 * time.Second},
 		{busy(0), 0, 0, 10 * time.Millisecond},
 		{busy(0), 3, 0, 80 * time.Millisecond},

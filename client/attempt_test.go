@@ -1,0 +1,117 @@
+package client_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/mdmesh/mdmesh/client"
+	"github.com/mdmesh/mdmesh/mdp"
+)
+
+// The broker counts attempts as well: the next one of the client is the next of all.
+func TestAttemptsGoOnFromTheBrokers(t *testing.T) {
+	oneThenTwo(t, func(t *testing.T, m *mesh) {
+		done := m.do(t.Context(), client.Call{Service: "echo", Restartable: true})
+		r := m.brokers[0].Expect(mdp.Request)
+		r.Head.Attempt = 3
+		r.Fail(&mdp.Error{Status: mdp.PeerLost, MayHaveRun: true})
+		r = m.brokers[0].Expect(mdp.Request)
+		if r.Head.Attempt != 4 {
+			t.Errorf("attempt %d after 3 of the broker", r.Head.Attempt)
+		}
+		r.Head.Attempt = 5
+		r.Answer(mdp.Partial, []byte("of a second worker"))
+		synctest.Wait()
+		m.brokers[0].Stop()
+		r = m.brokers[1].Expect(mdp.Request)
+		if r.Head.Attempt != 6 {
+			t.Errorf("attempt %d after a partial of attempt 5", r.Head.Attempt)
+		}
+		r.Answer(mdp.Partial, []byte("anew"))
+		r.Answer(mdp.Final, []byte("done"))
+		o := <-done
+		o.mustAnswer(t, "done")
+		if len(o.reply.Partials) != 1 || string(o.reply.Partials[0][0]) != "anew" || o.reply.Attempt != 6 {
+			t.Errorf("%+v", o.reply)
+		}
+	})
+}
+
+// One retry for ten recent calls, and at least ten a second, which is a hundred in
+// the ten seconds that are recent.
+func TestRetryBudget(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, m *mesh) {
+		const calls, allowed = 300, 100
+		done := make(chan *client.Pending, calls)
+		for range calls {
+			m.Go(t.Context(), echoCall, done)
+		}
+		m.brokers[0].Expect(mdp.Hello)
+		for range calls {
+			m.brokers[0].Expect(mdp.Request).Fail(mdp.Errorf(mdp.Busy, "full"))
+		}
+		for range calls - allowed {
+			p := <-done
+			outcome{err: p.Err}.mustFail(t, mdp.Busy, false)
+			if text := p.Err.Error(); !strings.Contains(text, "full; not tried again: the retry budget is spent") {
+				t.Fatalf("%q does not name the budget", text)
+			}
+		}
+		for range allowed {
+			m.brokers[0].Expect(mdp.Request).Answer(mdp.Final, []byte("now"))
+		}
+		for range allowed {
+			if p := <-done; p.Err != nil {
+				t.Error(p.Err)
+			}
+		}
+		if n := m.Counters(); n.Retries != allowed || n.Unretried != calls-allowed {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
+// A broker that is lost or leaves takes along what it has: that does not cost the budget.
+func TestLossIsFree(t *testing.T) {
+	oneThenTwo(t, func(t *testing.T, m *mesh) {
+		const calls = 400
+		done := make(chan *client.Pending, 2*calls)
+		for range calls {
+			m.Go(t.Context(), echoCall, done)
+		}
+		for range calls {
+			m.brokers[0].Expect(mdp.Request)
+		}
+		m.brokers[0].Stop()
+		for range calls {
+			m.brokers[1].Expect(mdp.Request).Answer(mdp.Final, []byte("second"))
+		}
+		for range calls {
+			if p := <-done; p.Err != nil {
+				t.Fatal(p.Err)
+			}
+		}
+		if n := m.Counters(); n.Retries != calls || n.Unretried != 0 {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
+// What is not taken goes elsewhere at once, also before the broker says DRAIN.
+func TestNotTakenGoesToTheOtherBroker(t *testing.T) {
+	oneThenTwo(t, func(t *testing.T, m *mesh) {
+		done := m.do(t.Context(), client.Call{Service: "echo", Once: true})
+		m.brokers[0].Expect(mdp.Request).Fail(mdp.Errorf(mdp.NotTaken, "no room"))
+		r := m.brokers[1].Expect(mdp.Request)
+		if r.Head.Attempt != 1 {
+			t.Errorf("attempt %d of what never started", r.Head.Attempt)
+		}
+		r.Answer(mdp.Final, []byte("second"))
+		o := <-done
+		o.mustAnswer(t, "second")
+		if o.took != 0 || m.Counters().Failovers != 0 {
+			t.Errorf("took %v, %+v", o.took, m.Counters())
+		}
+	})
+}
