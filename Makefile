@@ -4,7 +4,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BINARIES = mdbroker mdworker mdservice mdsupervisor mdcli
 PREFIX ?= /usr/local
 
-.PHONY: help build run test check format vet staticcheck layers units fuzz bench bench-shapes man install clean
+.PHONY: help build run test check format vet staticcheck layers units fuzz bench bench-shapes bench-peers bench-balance bench-table man install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,10 +39,17 @@ units: ## tests of the packages, without real processes
 fuzz: ## run every fuzz target for FUZZTIME (default 20s)
 	@test/fuzz.sh
 
-bench: bench-shapes ## all benchmarks; they print and assert nothing
+bench: bench-shapes bench-peers bench-balance ## all benchmarks; they print and assert nothing
 
 bench-shapes: build ## shapes i, ii, iii: calls, latency and CPU per call of each process
 	@exec bench/shapes.sh
+
+bench-peers: build ## beside NATS, gearmand and a raw relay (ROUNDS=5 DURATION=3s ...)
+	@cd bench/peers && $(GO) build -o ../../bin/bench-peers .
+	@exec bin/bench-peers
+
+bench-table: ## write the README's tables from the last results
+	@$(GO) run ./bench/table
 
 man: build ## write manual pages and shell completions into ./bin/share
 	@mkdir -p bin/share/man/man1 bin/share/bash-completion/completions bin/share/zsh/site-functions bin/share/fish/vendor_completions.d
