@@ -2,6 +2,7 @@
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BINARIES = mdbroker mdworker mdservice mdsupervisor mdcli
+MODULES = bench/peers bench/balance
 PREFIX ?= /usr/local
 
 .PHONY: help build run test check format vet staticcheck layers units fuzz bench bench-shapes bench-peers bench-balance bench-table man install clean
@@ -24,11 +25,13 @@ check: format vet staticcheck layers units ## the quick checks before a commit
 format:
 	@out=$$(gofmt -l .); test -z "$$out" || { echo "run gofmt -w on:"; echo "$$out"; exit 1; }
 
-vet:
+vet: ## of the product, and of the benchmarks that are modules of their own
 	@$(GO) vet ./...
+	@for module in $(MODULES); do (cd $$module && $(GO) vet ./...) || exit 1; done
 
 staticcheck:
 	@$(GO) run $(STATICCHECK) ./...
+	@for module in $(MODULES); do (cd $$module && $(GO) run $(STATICCHECK) ./...) || exit 1; done
 
 layers: ## check that imports only go downwards
 	@$(GO) test -count=1 ./test/layers
@@ -47,6 +50,10 @@ bench-shapes: build ## shapes i, ii, iii: calls, latency and CPU per call of eac
 bench-peers: build ## beside NATS, gearmand and a raw relay (ROUNDS=5 DURATION=3s ...)
 	@cd bench/peers && $(GO) build -o ../../bin/bench-peers .
 	@exec bin/bench-peers
+
+bench-balance: build ## waits of sleeping workers beside NATS and the ideal queue (36 min; POINTS=80 SEEDS=1 is 3)
+	@cd bench/balance && $(GO) build -o ../../bin/bench-balance .
+	@exec bin/bench-balance
 
 bench-table: ## write the README's tables from the last results
 	@$(GO) run ./bench/table

@@ -117,10 +117,10 @@ func (b *bench) start(ctx context.Context, g *procs.Group, sys *system, sh shape
 	if t.broker, t.endpoint, err = b.startBroker(ctx, g, sys); err != nil {
 		return t, err
 	}
-	if t.worker, err = startRole(ctx, g, "worker", sys.name, t.endpoint, sh.String()); err != nil {
+	if t.worker, err = g.Role(ctx, "worker", sys.name, t.endpoint, sh.String()); err != nil {
 		return t, err
 	}
-	t.client, err = startRole(ctx, g, "client", sys.name, t.endpoint, sh.String(), b.duration.String())
+	t.client, err = g.Role(ctx, "client", sys.name, t.endpoint, sh.String(), b.duration.String())
 	return t, err
 }
 
@@ -149,16 +149,6 @@ func (b *bench) startBroker(ctx context.Context, g *procs.Group, sys *system, ar
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-}
-
-// startRole starts this program in a role and waits until it is ready.
-func startRole(ctx context.Context, g *procs.Group, role string, args ...string) (*procs.Proc, error) {
-	p, err := g.Start(role, self(append([]string{"role", role}, args...)...))
-	if err != nil {
-		return nil, err
-	}
-	_, err = p.Line(ctx, "ready")
-	return p, err
 }
 
 // measure lets the client run once.

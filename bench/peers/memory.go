@@ -78,7 +78,7 @@ func (b *bench) idle(ctx context.Context) error {
 }
 
 func (b *bench) startIdlers(ctx context.Context, g *procs.Group, system, endpoint string) (*procs.Proc, error) {
-	return startRole(ctx, g, "idle", system, endpoint, strconv.Itoa(b.idlers))
+	return g.Role(ctx, "idle", system, endpoint, strconv.Itoa(b.idlers))
 }
 
 func (b *bench) idleMemory(ctx context.Context, sys *system) (each float64, err error) {
@@ -91,7 +91,7 @@ func (b *bench) idleMemory(ctx context.Context, sys *system) (each float64, err 
 		return 0, err
 	}
 	// One client and one worker first, so that what every broker needs once is there.
-	if _, err := startRole(ctx, &g, "worker", sys.name, endpoint, shapeI.String()); err != nil {
+	if _, err := g.Role(ctx, "worker", sys.name, endpoint, shapeI.String()); err != nil {
 		return 0, err
 	}
 	time.Sleep(settle)

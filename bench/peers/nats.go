@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/mdmesh/mdmesh/bench/procs"
 )
 
 var errAnswer = errors.New("the answer is not what was sent")
@@ -18,7 +20,7 @@ var errAnswer = errors.New("the answer is not what was sent")
 func natsCore() *system {
 	return &system{name: "nats", work: workNATS, dial: dialNATS,
 		broker: func(string) (launch, error) {
-			return launch{cmd: self("role", "broker", "nats"), prefix: "listening "}, nil
+			return launch{cmd: procs.Self("role", "broker", "nats"), prefix: "listening "}, nil
 		}}
 }
 

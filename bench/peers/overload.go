@@ -76,7 +76,7 @@ func (b *bench) overload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := startRole(ctx, &g, "slow", sys.name, endpoint, shapeFlood.String()); err != nil {
+	if _, err := g.Role(ctx, "slow", sys.name, endpoint, shapeFlood.String()); err != nil {
 		return err
 	}
 	watcher, err := client.New(client.Config{Brokers: []string{endpoint}, Timeout: 20 * time.Second})
@@ -89,7 +89,7 @@ func (b *bench) overload(ctx context.Context) error {
 		return err
 	}
 	r := &report.Overload{Clients: shapeFlood.Connections, Seconds: length.Seconds(), Size: shapeFlood.Size, Bound: serviceBound, Before: float64(before.Resident) / mib}
-	flooders, err := startRole(ctx, &g, "flood", sys.name, endpoint, shapeFlood.String())
+	flooders, err := g.Role(ctx, "flood", sys.name, endpoint, shapeFlood.String())
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/mdmesh/mdmesh/bench/procs"
 )
 
 // relay is the floor: what it costs to carry the same octets over the same number of
@@ -25,7 +27,7 @@ import (
 func relay() *system {
 	return &system{name: "relay", work: workRelay, dial: dialRelay,
 		broker: func(string) (launch, error) {
-			return launch{cmd: self("role", "broker", "relay"), prefix: "listening "}, nil
+			return launch{cmd: procs.Self("role", "broker", "relay"), prefix: "listening "}, nil
 		}}
 }
 

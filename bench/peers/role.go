@@ -1,14 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/mdmesh/mdmesh/bench/load"
+	"github.com/mdmesh/mdmesh/bench/procs"
 )
 
 // runRole is one process of a benchmark. It ends with its standard input.
@@ -20,15 +19,7 @@ import (
 //	idle SYSTEM ENDPOINT N                   N connections that do nothing; prints "ready"
 //	flood SYSTEM ENDPOINT SHAPE              see flood.go
 func runRole(ctx context.Context, args []string) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	lines := make(chan string)
-	go func() {
-		defer stop()
-		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-			lines <- in.Text()
-		}
-	}()
+	ctx, lines := procs.Told(ctx)
 	for len(args) < 5 {
 		args = append(args, "")
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 )
 
@@ -43,11 +42,6 @@ func program(name string) (string, error) {
 		return "", fmt.Errorf("%w: run make build first, or set BIN", err)
 	}
 	return path, nil
-}
-
-// self is the command of this program in another role.
-func self(args ...string) *exec.Cmd {
-	return exec.Command("/proc/self/exe", args...)
 }
 
 // freePort is one that nobody listens on now, for a program that cannot choose one

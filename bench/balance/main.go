@@ -1,0 +1,192 @@
+// Balance measures how well calls are spread over workers that differ in how long
+// they are busy: for this broker, for NATS queue groups, and for the ideal single
+// queue, computed for the same calls. Arrivals are open: nobody waits for an answer
+// before the next call. It prints, writes a file, and asserts nothing.
+//
+// The one invariant: every system gets the same plans (package work). Systems run one
+// after another, seed by seed. Start at run; package sleep is this broker's part.
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mdmesh/mdmesh/bench/procs"
+	"github.com/mdmesh/mdmesh/bench/report"
+	"github.com/mdmesh/mdmesh/bench/sleep"
+	"github.com/mdmesh/mdmesh/bench/work"
+)
+
+const workers = 16
+
+// settings come from the environment, because that is what make passes on.
+type settings struct {
+	loads []float64 // POINTS=50,70,80,90 (percent)
+	seeds []float64 // SEEDS=1,2,3
+	calls int       // CALLS=100000
+	out   string    // OUT=bench/results/balance.json
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if len(os.Args) > 3 && os.Args[1] == "role" {
+		err = runRole(ctx, os.Args[2], os.Args[3], os.Args[4:])
+	} else {
+		err = run(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench-balance:", err)
+		os.Exit(1)
+	}
+}
+
+func fromEnvironment() (s settings, err error) {
+	list := func(name, otherwise string) (out []float64) {
+		for _, text := range strings.Split(cmp.Or(os.Getenv(name), otherwise), ",") {
+			v, e := strconv.ParseFloat(text, 64)
+			if e != nil || v <= 0 {
+				err = fmt.Errorf("%s=%s: give numbers above 0, such as %s", name, os.Getenv(name), otherwise)
+			}
+			out = append(out, v)
+		}
+		return out
+	}
+	s = settings{loads: list("POINTS", "50,70,80,90"), seeds: list("SEEDS", "1,2,3"), calls: int(list("CALLS", "100000")[0])}
+	s.out = cmp.Or(os.Getenv("OUT"), "bench/results/balance.json")
+	return s, err
+}
+
+func run(ctx context.Context) error {
+	set, err := fromEnvironment()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "bench-balance")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	results := report.Balance{Machine: report.Here(), Workers: workers, Calls: set.calls}
+	for _, seed := range set.seeds {
+		for _, load := range set.loads {
+			p := work.Plan{Seed: uint64(seed), Calls: set.calls, Load: load / 100, Workers: workers, Entries: 1}
+			for _, system := range []string{"mdmesh", "nats"} {
+				fmt.Printf("load %.0f %%, seed %.0f, %-7s about %v: ", load, seed, system, p.Length().Round(time.Second))
+				records, err := measure(ctx, system, p, filepath.Join(dir, "records"))
+				if err != nil {
+					return fmt.Errorf("%s: %w", system, err)
+				}
+				o := p.Judge(records)
+				fmt.Printf("p99 of latency %.1f ms (ideal %.1f), of wait %.1f (%.1f)\n", o.Latency.P99, o.IdealLatency.P99, o.Wait.P99, o.IdealWait.P99)
+				results.Points = append(results.Points, report.Point{System: system, Load: p.Load, Seed: p.Seed, Outcome: o})
+			}
+		}
+	}
+	if err := results.Print(os.Stdout); err != nil {
+		return err
+	}
+	return report.Write(set.out, &results)
+}
+
+// measure runs one plan on fresh processes.
+func measure(ctx context.Context, system string, p work.Plan, file string) ([]work.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*p.Length()+10*time.Minute)
+	defer cancel()
+	var g procs.Group
+	defer g.Stop()
+	endpoint, err := startBroker(ctx, &g, system)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := g.Role(ctx, "worker", system, endpoint); err != nil {
+		return nil, err
+	}
+	plan, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := g.Role(ctx, "caller", system, endpoint, string(plan), file); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return work.ReadRecords(f, p.Calls)
+}
+
+func startBroker(ctx context.Context, g *procs.Group, system string) (endpoint string, err error) {
+	cmd, prefix := procs.Self("role", "broker", system), "listening "
+	if system == "mdmesh" {
+		cmd = exec.Command(filepath.Join(cmp.Or(os.Getenv("BIN"), "bin"), "mdbroker"),
+			"--listen", "tcp://127.0.0.1:0", "--publish", "", "--subscribe", "", "--http", "")
+		prefix = "listening role=requests endpoint="
+	}
+	p, err := g.Start("broker", cmd)
+	if err != nil {
+		return "", fmt.Errorf("%w: run make build first, or set BIN", err)
+	}
+	return p.Line(ctx, prefix)
+}
+
+// runRole is one process of the benchmark.
+//
+//	broker nats                        prints "listening ENDPOINT"
+//	worker SYSTEM ENDPOINT             prints "ready"
+//	caller SYSTEM ENDPOINT PLAN FILE   runs the plan, writes the records, prints "ready"
+func runRole(ctx context.Context, role, system string, args []string) error {
+	ctx, _ = procs.Told(ctx)
+	ready := func() { fmt.Println("ready") }
+	switch {
+	case role == "broker":
+		return serveNATS(ctx)
+	case role == "worker" && len(args) == 1 && system == "nats":
+		return workNATS(ctx, args[0], ready)
+	case role == "worker" && len(args) == 1:
+		return sleep.Work(ctx, args[0], workers, ready)
+	case role == "caller" && len(args) == 3:
+		return call(ctx, system, args[0], args[1], args[2], ready)
+	}
+	return fmt.Errorf("no role %s %s with %d arguments", role, system, len(args))
+}
+
+func call(ctx context.Context, system, endpoint, plan, file string, ready func()) error {
+	var p work.Plan
+	if err := json.Unmarshal([]byte(plan), &p); err != nil {
+		return fmt.Errorf("plan %q: %w", plan, err)
+	}
+	submit := submitNATS
+	if system == "mdmesh" {
+		submit = func(ctx context.Context, endpoint string, p work.Plan) ([]work.Record, error) {
+			return sleep.Submit(ctx, []string{endpoint}, p)
+		}
+	}
+	records, err := submit(ctx, endpoint, p)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := work.WriteRecords(f, records); err != nil {
+		return err
+	}
+	ready()
+	<-ctx.Done()
+	return nil
+}

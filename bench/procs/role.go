@@ -1,0 +1,42 @@
+package procs
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+)
+
+// Self is the command of the running program with other arguments: in another role.
+func Self(args ...string) *exec.Cmd {
+	return exec.Command("/proc/self/exe", args...)
+}
+
+// Role starts this program with arguments "role", name, args..., and waits until it
+// says "ready".
+func (g *Group) Role(ctx context.Context, name string, args ...string) (*Proc, error) {
+	p, err := g.Start(name, Self(append([]string{"role", name}, args...)...))
+	if err != nil {
+		return nil, err
+	}
+	_, err = p.Line(ctx, "ready")
+	return p, err
+}
+
+// Told is for a process in a role: it gives the lines it is told, and a context that
+// ends when nobody is left to tell any.
+func Told(ctx context.Context) (context.Context, <-chan string) {
+	ctx, stop := context.WithCancel(ctx)
+	lines := make(chan string)
+	go func() { // ends with the process: nothing interrupts a read of standard input
+		defer stop()
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			select {
+			case lines <- in.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ctx, lines
+}
