@@ -9,10 +9,9 @@ import (
 	"time"
 )
 
-// child is one process to keep running: first what the file says, which does
-// not change, then its life, which only the engine's goroutine touches.
-type child struct {
-	name         string // "echo:2"
+// definition is what the file says of a child; another file may say otherwise
+// (reload.go).
+type definition struct {
 	entry        string // name of its [[child]]: those stop together
 	group        string
 	command      []string
@@ -26,6 +25,13 @@ type child struct {
 	minUptime    time.Duration
 	maxFailures  int
 	fatalExits   []int
+}
+
+// child is one process to keep running: its definition and its life, which only the
+// engine's goroutine touches.
+type child struct {
+	name string // "echo:2"
+	definition
 
 	state    State
 	since    time.Time // when it entered state
@@ -38,7 +44,8 @@ type child struct {
 	timer    time.Time // when timeout is due; zero = never
 	then     sequel    // what follows stopping
 	held     bool      // an operator stopped it; stays so over a restart of the supervisor
-	retired  bool      // taken over, but no longer in the file: forgotten when down
+	finished bool      // ended by itself, and is not to start again: transient with 0, or temporary
+	retired  bool      // no longer in the file: forgotten when down
 }
 
 func (c *child) pid() int {

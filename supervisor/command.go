@@ -23,13 +23,14 @@ var (
 type Op string
 
 // The operations. Each but status answers when it is done: started (or failed
-// to), stopped, shut down.
+// to), stopped, shut down, in line with the file.
 const (
 	OpStatus   Op = "status"
 	OpStart    Op = "start"
 	OpStop     Op = "stop"
 	OpRestart  Op = "restart"
 	OpShutdown Op = "shutdown"
+	OpReload   Op = "reload" // read the file again; it takes no names
 )
 
 // command is an operation on its way to the engine. reply has room for one.
@@ -37,6 +38,10 @@ type command struct {
 	op    Op
 	names []string
 	reply chan reply
+
+	// Of a reload: what the file says now, and what starts it.
+	fresh    []*child
+	launcher launcher
 }
 
 type reply struct {
@@ -54,7 +59,12 @@ type waiter struct {
 // do asks the engine and blocks for the answer, until ctx ends (the command then
 // goes on without its caller).
 func (e *engine) do(ctx context.Context, op Op, names []string) ([]ChildStatus, error) {
-	cmd := command{op: op, names: names, reply: make(chan reply, 1)}
+	return e.ask(ctx, command{op: op, names: names})
+}
+
+// ask is do for a command that is put together.
+func (e *engine) ask(ctx context.Context, cmd command) ([]ChildStatus, error) {
+	cmd.reply = make(chan reply, 1)
 	select {
 	case e.commands <- cmd:
 	case <-e.done:
@@ -82,9 +92,9 @@ func (e *engine) command(cmd command) {
 	chosen, err := choose(e.children, cmd.names)
 	switch {
 	case err != nil:
-	case e.closing != nil && (cmd.op == OpStart || cmd.op == OpRestart):
+	case e.closing != nil && (cmd.op == OpStart || cmd.op == OpRestart || cmd.op == OpReload):
 		err = ErrClosing
-	case !slices.Contains([]Op{OpStatus, OpStart, OpStop, OpRestart, OpShutdown}, cmd.op):
+	case !slices.Contains([]Op{OpStatus, OpStart, OpStop, OpRestart, OpShutdown, OpReload}, cmd.op):
 		err = fmt.Errorf("%w: unknown operation %q", ErrRequest, cmd.op)
 	}
 	if err != nil {
@@ -108,6 +118,9 @@ func (e *engine) command(cmd command) {
 		}
 	case OpShutdown:
 		e.shutdown()
+	case OpReload:
+		e.launcher = cmd.launcher
+		chosen = e.reload(cmd.fresh)
 	}
 	e.waiters = append(e.waiters, &waiter{op: cmd.op, children: chosen, reply: cmd.reply})
 }
@@ -145,7 +158,7 @@ func (e *engine) answerReady() {
 
 func (e *engine) atRest(op Op, c *child) bool {
 	switch op {
-	case OpStart, OpRestart:
+	case OpStart, OpRestart, OpReload:
 		return c.state != Starting && c.state != Stopping && !slices.Contains(e.queue, c)
 	case OpStop, OpShutdown:
 		return c.process == nil || op == OpStop && c.state != Stopping
@@ -159,7 +172,7 @@ func (w *waiter) answer() reply {
 	var failed []string
 	for _, c := range w.children {
 		r.children = append(r.children, c.status())
-		if (w.op == OpStart || w.op == OpRestart) && c.process == nil {
+		if (w.op == OpStart || w.op == OpRestart || w.op == OpReload) && c.process == nil && !c.retired {
 			failed = append(failed, fmt.Sprintf("%s is %s: %s", c.name, c.state, c.reason))
 		}
 	}

@@ -43,7 +43,7 @@ type Response struct {
 	Version  int           `json:"v"`
 	Children []ChildStatus `json:"children,omitempty"`
 	Error    string        `json:"error,omitempty"`
-	Code     string        `json:"code,omitempty"` // unknown-child, closing, not-started, bad-request
+	Code     string        `json:"code,omitempty"` // unknown-child, closing, not-started, bad-request, bad-file
 }
 
 // ErrNotRunning means that nothing answers at the socket.
@@ -61,6 +61,7 @@ var codes = []struct {
 	{"closing", ErrClosing},
 	{"not-started", ErrNotStarted},
 	{"bad-request", ErrRequest},
+	{"bad-file", ErrFile},
 }
 
 // remoteError is an error of the supervisor at the client: its text, and the

@@ -74,7 +74,7 @@ func (e *engine) run(ctx context.Context) error {
 	defer e.watchers.Wait()
 	defer close(e.done)
 	for _, c := range e.children {
-		if c.state == Down && !c.held {
+		if c.state == Down && !c.held && !c.finished {
 			e.queue = append(e.queue, c)
 		}
 	}
@@ -295,6 +295,16 @@ func (e *engine) takeOver(c *child, p process, n note) {
 	if c.held || c.retired {
 		e.handle(c, news{event: stop})
 	}
+}
+
+// carryOn leaves a child that was given up or finished as an earlier supervisor had
+// it: to start it again is for people. Call it before run.
+func (e *engine) carryOn(c *child, n note) {
+	c.since, c.reason, c.finished, e.dirty = n.Since, n.Reason, true, true
+	if n.State == Fatal.String() {
+		c.state, c.finished = Fatal, false
+	}
+	e.log.Info("child stays as it was", "child", c.name, "state", c.state, "reason", c.reason)
 }
 
 // letGo ends an engine that has taken over processes and will not run.

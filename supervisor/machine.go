@@ -96,7 +96,7 @@ func never(e *engine, c *child, n news) {
 
 // launch is a start by someone's wish: past failures are forgotten.
 func launch(e *engine, c *child, _ news) {
-	c.failures, c.reason = 0, ""
+	c.failures, c.reason, c.finished = 0, "", false
 	e.spawn(c)
 }
 
@@ -165,6 +165,7 @@ func gone(e *engine, c *child, n news) {
 	c.reason = n.exit.String()
 	switch {
 	case c.restart == Temporary, c.restart == Transient && n.exit.clean():
+		c.finished = true
 		e.enter(c, Down)
 	case slices.Contains(c.fatalExits, n.exit.Code):
 		c.failures++

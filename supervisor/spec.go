@@ -63,6 +63,7 @@ var defaultFatalExits = []int{64, 77, 78}
 type File struct {
 	LogDir string `toml:"log_dir"`
 	Child  []Spec `toml:"child"`
+	path   string // where it was loaded from
 	folder string // of the file; relative folders in it start here
 }
 
@@ -91,7 +92,7 @@ func Load(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("supervisor file %s: %w", path, err)
 	}
-	f := &File{folder: filepath.Dir(absolute)}
+	f := &File{path: absolute, folder: filepath.Dir(absolute)}
 	if err := config.File(path, f); err != nil {
 		return nil, err
 	}
@@ -200,8 +201,7 @@ func parseSignal(name string) syscall.Signal {
 // child builds what the engine runs under the given name; folder is where a
 // relative directory starts.
 func (s *Spec) child(folder, name string) *child {
-	c := &child{
-		name:         name,
+	c := &child{name: name, definition: definition{
 		entry:        s.Name,
 		group:        s.Group,
 		command:      s.Command,
@@ -214,7 +214,7 @@ func (s *Spec) child(folder, name string) *child {
 		minUptime:    orDefault(s.MinUptime, defaultMinUptime),
 		maxFailures:  defaultMaxFailures,
 		fatalExits:   defaultFatalExits,
-	}
+	}}
 	for _, key := range sortedKeys(s.Environment) {
 		c.environment = append(c.environment, key+"="+s.Environment[key])
 	}

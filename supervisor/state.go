@@ -25,7 +25,17 @@ type note struct {
 	Mark     string    `json:"mark"`  // value of MD_SUPERVISED in its environment
 	Since    time.Time `json:"since"`
 	Restarts int       `json:"restarts"`
-	Held     bool      `json:"held"` // stopped by an operator
+	Held     bool      `json:"held"`             // stopped by an operator
+	Finished bool      `json:"finished"`         // ended by itself and is not to start again
+	Reason   string    `json:"reason,omitempty"` // why it is in that state
+	Spec     string    `json:"spec,omitempty"`   // digest of what the file said
+}
+
+// over says whether the child the note is about was done with by its own doing, so
+// that a new supervisor must not begin it anew: given up, finished, or of a kind
+// that runs once and is gone.
+func (n note) over(restart Restart) bool {
+	return n.State == Fatal.String() || n.Finished || restart == Temporary && n.PID > 0
 }
 
 // notes is the file. Boot tells a PID of this boot from one of an earlier.
@@ -41,7 +51,8 @@ const notesVersion = 1
 func (e *engine) saveNotes() {
 	all := make([]note, 0, len(e.children))
 	for _, c := range e.children {
-		n := note{Name: c.name, State: c.state.String(), Mark: c.mark, Since: c.since, Restarts: c.restarts, Held: c.held}
+		n := note{Name: c.name, State: c.state.String(), Mark: c.mark, Since: c.since, Restarts: c.restarts, Held: c.held,
+			Finished: c.finished, Reason: c.reason, Spec: c.digest()}
 		if c.process != nil {
 			n.PID, n.Start = c.process.id(), c.process.started()
 		}

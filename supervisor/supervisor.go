@@ -68,9 +68,14 @@ func New(cfg Config) (*Supervisor, error) {
 	if cfg.StopTimeout <= 0 {
 		cfg.StopTimeout = defaultStopTimeout
 	}
-	e := newEngine(cfg.File.children(), system{logDir: cfg.logDir(), notify: socket + notifySuffix}, cfg.Logger)
+	e := newEngine(cfg.File.children(), cfg.launcher(), cfg.Logger)
 	e.bound, e.turn, e.every, e.stopping = cfg.StopTimeout, cfg.Turn, cfg.TurnEvery, cfg.Stopping
 	return &Supervisor{config: cfg, engine: e}, nil
+}
+
+// launcher starts real processes.
+func (cfg Config) launcher() launcher {
+	return system{logDir: cfg.logDir(), notify: cfg.Socket + notifySuffix}
 }
 
 // logDir is where each child's output goes, appended to NAME.log.
@@ -129,7 +134,7 @@ func (s *Supervisor) run(ctx context.Context) error {
 		return err
 	}
 	s.engine.save = s.keep(socket + stateSuffix)
-	control.do = s.engine.do
+	control.do = s.do
 	var servers sync.WaitGroup
 	servers.Go(func() { control.serve(context.WithoutCancel(ctx)) })
 	servers.Go(func() { ready.serve(s.tellServed) })
@@ -141,6 +146,17 @@ func (s *Supervisor) run(ctx context.Context) error {
 		return err
 	}
 	return os.Remove(socket + stateSuffix)
+}
+
+// do is what control asks for.
+func (s *Supervisor) do(ctx context.Context, op Op, names []string) ([]ChildStatus, error) {
+	if op != OpReload {
+		return s.engine.do(ctx, op, names)
+	}
+	if len(names) > 0 {
+		return nil, fmt.Errorf("%w: reload takes no names", ErrRequest)
+	}
+	return s.Reload(ctx)
 }
 
 // takeOver gives the engine the processes that the notes are about and that still
@@ -156,6 +172,9 @@ func (s *Supervisor) takeOver(left []note) error {
 		}
 		stat, ok := survivor(n)
 		if !ok {
+			if c != nil && n.over(c.restart) && n.Spec == c.digest() {
+				e.carryOn(c, n)
+			}
 			continue
 		}
 		p, err := adopt(stat)
@@ -171,6 +190,9 @@ func (s *Supervisor) takeOver(left []note) error {
 			e.children = append(e.children, c)
 		}
 		e.takeOver(c, p, n)
+		if !c.retired && n.Spec != "" && n.Spec != c.digest() {
+			s.config.Logger.Warn("the file says something else of this child since it was started: restart it", "child", c.name)
+		}
 	}
 	return nil
 }

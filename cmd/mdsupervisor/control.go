@@ -72,6 +72,32 @@ func changeCommand(o *options, op supervisor.Op, short, example string) *cobra.C
 	}
 }
 
+func reloadCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Read the file again: start, stop and restart what has changed in it",
+		Long: `reload has the supervisor read its file again, as SIGHUP does. Children that are new in
+it are started, those it no longer names are stopped, those with another command,
+environment, directory or ready are restarted; other keys, and log_dir, apply from
+the next start on. The others are left alone, and so is what was stopped by hand. A
+file that is no good changes nothing.
+
+It waits until that is done, and prints the children that were touched.
+
+Exit codes: 0 ok; 1 a child could not be started; 69 no supervisor; 78 the file is
+wrong.`,
+		Example: "  mdsupervisor reload",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			children, err := supervisor.Do(cmd.Context(), o.socket, supervisor.OpReload)
+			if err == nil || children != nil {
+				err = errors.Join(err, o.print(cmd.OutOrStdout(), children))
+			}
+			return exit(err)
+		},
+	}
+}
+
 func shutdownCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:     "shutdown",
@@ -94,6 +120,8 @@ func exit(err error) error {
 		return cli.Exit(cli.Unavailable, err)
 	case errors.Is(err, supervisor.ErrUnknownChild), errors.Is(err, supervisor.ErrNotStarted):
 		return cli.Exit(cli.Failed, err)
+	case errors.Is(err, supervisor.ErrFile):
+		return cli.Exit(cli.Config, err)
 	case errors.Is(err, supervisor.ErrRequest):
 		return cli.Exit(cli.Protocol, err)
 	case errors.Is(err, os.ErrPermission):

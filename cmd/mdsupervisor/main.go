@@ -39,6 +39,7 @@ internal; 76 protocol; 77 denied; 78 wrong configuration.`,
   mdsupervisor status
   mdsupervisor restart echo:2
   mdsupervisor stop 'echo:*'
+  mdsupervisor reload
   mdsupervisor shutdown`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if err := config.Environment(cmd); err != nil {
@@ -59,7 +60,7 @@ internal; 76 protocol; 77 denied; 78 wrong configuration.`,
 		"SOCKET.lock", "held by the one supervisor of this socket",
 		"SOCKET.logs/NAME.log", "what a child says, unless log_dir in the file names another folder")
 	cli.Values(root, "output", "table", "json")
-	root.AddCommand(runCommand(o), statusCommand(o), shutdownCommand(o),
+	root.AddCommand(runCommand(o), statusCommand(o), reloadCommand(o), shutdownCommand(o),
 		changeCommand(o, supervisor.OpStart, "Start children that do not run", `  mdsupervisor start echo:2
   mdsupervisor start all`),
 		changeCommand(o, supervisor.OpStop, "Stop children; they stay stopped until started", `  mdsupervisor stop echo:2

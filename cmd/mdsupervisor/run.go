@@ -34,8 +34,10 @@ func runCommand(o *options) *cobra.Command {
 		Use:   "run --config FILE",
 		Short: "Keep the children of a file running, until SIGTERM, Ctrl-C or shutdown",
 		Long: `Run starts the children of a file in order and keeps them running. It ends with
-SIGTERM, SIGINT, SIGHUP or "mdsupervisor shutdown", and stops the children in reverse
-order first; a second Ctrl-C kills them at once.
+SIGTERM, SIGINT or "mdsupervisor shutdown", and stops the children in reverse order
+first; a second Ctrl-C kills them at once. SIGHUP has it read the file again, as
+"mdsupervisor reload" does; only when the terminal it was started from is gone does it
+end with it.
 
 The file:
 
@@ -113,6 +115,9 @@ func (r *runOptions) serve(ctx context.Context, s *supervisor.Supervisor, log hc
 	}
 	defer stopHTTP()
 	defer hurryOnSecondInterrupt(s)()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	defer reloadOnHangup(ctx, s, log, end)()
 	err = s.Run(ctx)
 	if errors.Is(err, supervisor.ErrRunning) {
 		return cli.Exit(cli.Unavailable, err)
@@ -148,6 +153,50 @@ func hurryOnSecondInterrupt(s *supervisor.Supervisor) (stop func()) {
 		}
 	})
 	return func() { signal.Stop(signals); close(done); wg.Wait() }
+}
+
+// reloadOnHangup reads the file again with each SIGHUP, and calls end with the one
+// that says that our terminal is gone: nobody is left to press Ctrl-C.
+func reloadOnHangup(ctx context.Context, s *supervisor.Supervisor, log hclog.Logger, end func()) (stop func()) {
+	watched := hasTerminal() && !signal.Ignored(syscall.SIGHUP) // else somebody said nohup
+	hangups := cli.Hangups(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-hangups:
+			case <-ctx.Done():
+				return
+			}
+			if watched && !hasTerminal() {
+				log.Info("the terminal is gone")
+				end()
+				return
+			}
+			reload(ctx, s, log)
+		}
+	})
+	return func() { cancel(); wg.Wait() }
+}
+
+// reload tells the service manager what it does, and the log what came of it.
+func reload(ctx context.Context, s *supervisor.Supervisor, log hclog.Logger) {
+	tell(log, notify.Reloading)
+	defer tell(log, notify.Ready)
+	if _, err := s.Reload(ctx); err != nil && ctx.Err() == nil {
+		log.Error("reload failed", "error", err)
+	}
+}
+
+// hasTerminal says whether this process has a controlling terminal.
+func hasTerminal() bool {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDONLY|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return false
+	}
+	tty.Close()
+	return true
 }
 
 // tell reports to the service manager; that it does not listen is no reason to
