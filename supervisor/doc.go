@@ -11,8 +11,9 @@
 //
 // Where to start reading: Supervisor.Run wires the parts; engine.run is the one
 // goroutine that owns all state; machine.go is what it does, as a table of state
-// and event; reload.go brings the children in line with a changed file. spec.go is the file people write, process.go the only place that
-// touches real processes, control.go what mdsupervisor says over the socket.
+// and event; reload.go brings the children in line with a changed file. spec.go is
+// the file people write, process.go the only place that touches real processes,
+// control.go what mdsupervisor says over the socket.
 //
 // Goroutines: Run's caller is the engine; one watcher per running process (ends
 // with the process, or is released at the end of Run); one accept loop and one
