@@ -15,7 +15,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -148,6 +148,12 @@ func Continue(t testing.TB, p *meshproc.Process) {
 // Actor starts this binary again in a role.
 func Actor(t testing.TB, role, endpoint, service string, environment ...string) *meshproc.Process {
 	t.Helper()
+	return meshproc.Start(t, ActorCommand(t, role, endpoint, service, environment...))
+}
+
+// ActorCommand prepares what Actor starts.
+func ActorCommand(t testing.TB, role, endpoint, service string, environment ...string) *exec.Cmd {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +162,7 @@ func Actor(t testing.TB, role, endpoint, service string, environment ...string) 
 	cmd.Env = append(meshproc.Environment(t), actor.Role+"="+role, actor.Brokers+"="+endpoint, actor.Service+"="+service)
 	cmd.Env = append(cmd.Env, environment...)
 	cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0") // what is killed often should end fast
-	return meshproc.Start(t, cmd)
+	return cmd
 }
 
 // Worker starts a worker process and waits until it is ready.
@@ -241,6 +247,28 @@ func Wait(t testing.TB, ch <-chan Outcome) Outcome {
 // Words is a call's body.
 func Words(first string, rest ...[]byte) [][]byte { return append([][]byte{[]byte(first)}, rest...) }
 
+// Peak is the most a process has had in memory, in octets, since ForgetPeak.
+func Peak(t testing.TB, pid int) (octets int64) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "VmHWM:")
+	if _, err := fmt.Sscan(after, &octets); err != nil {
+		t.Fatal(err)
+	}
+	return octets << 10
+}
+
+// ForgetPeak lets the peak begin at what the process has now (proc(5), clear_refs).
+func ForgetPeak(t testing.TB, pid int) {
+	t.Helper()
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // RSS is what a process has in memory, in octets.
 func RSS(t testing.TB, pid int) int64 {
 	t.Helper()
@@ -253,14 +281,4 @@ func RSS(t testing.TB, pid int) int64 {
 		t.Fatal(err)
 	}
 	return resident * int64(os.Getpagesize())
-}
-
-// Descriptors is how many a process has open.
-func Descriptors(t testing.TB, pid int) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }

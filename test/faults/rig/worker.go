@@ -105,6 +105,11 @@ func StopIdle(t testing.TB, b *Broker) (*Pair, Outcome, time.Duration) {
 	t.Helper()
 	p := Pairs(t, b, b.Requests)
 	p.Join(t)
+	for range 4 { // both are known to work
+		if o := Do(t.Context(), p.Client, p.Call("echo")); o.Err != nil {
+			t.Fatal(o.Err)
+		}
+	}
 	Stop(t, p.Victim) // it came first: it is the next
 	begun := time.Now()
 	o := Do(t.Context(), p.Client, p.Call("echo"))
