@@ -150,7 +150,7 @@ func (c *Client) dial(i int) (*link, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, dialTimeout)
 	defer cancel()
 	conn, err := zsock.Dial(ctx, l.endpoint, zsock.Config{
-		Type: zsock.Dealer, Network: c.cfg.Network, Logger: c.cfg.Logger,
+		Type: zsock.Dealer, Shared: true, Network: c.cfg.Network, Logger: c.cfg.Logger,
 		// The calls are bounded; their number must not be refused a second time here.
 		HighWaterMessages: c.cfg.MaxCalls + 1000,
 	}, l)

@@ -139,7 +139,7 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 	l.limit.Store(math.MaxInt64)
 	dial, cancel := context.WithTimeout(ctx, dialTimeout)
 	conn, err := zsock.Dial(dial, s.endpoint, zsock.Config{
-		Type: zsock.Dealer, Network: s.w.cfg.Network, Logger: s.w.cfg.Logger,
+		Type: zsock.Dealer, Shared: true, Network: s.w.cfg.Network, Logger: s.w.cfg.Logger,
 	}, l)
 	cancel()
 	if err != nil {

@@ -39,6 +39,7 @@ type Conn struct {
 	tally  *tally
 	in     input // reader goroutine only
 
+	dialled bool
 	sock    *sock           // set by run if a poller serves the connection: then nc is closed
 	raw     syscall.RawConn // one of sock, raw and try, or none
 	try     tryWriter
@@ -104,7 +105,9 @@ func Dial(ctx context.Context, endpoint string, cfg Config, h Handler) (*Conn, e
 	if err != nil {
 		return nil, fmt.Errorf("zsock: dial %s: %w", endpoint, err)
 	}
-	return newConn(l, &cfg, h, new(tally)), nil
+	c := newConn(l, &cfg, h, new(tally))
+	c.dialled = true
+	return c, nil
 }
 
 // Peer is who is at the other end.

@@ -38,6 +38,7 @@ type poller struct {
 	scratch      *slab   // what is read goes here
 	conns        []*Conn // by slot; loop only
 	free         []int32 // slots; loop only
+	rouses       bool    // something came on a connection that was dialled from here; loop only
 	generation   int32   // of the last one that came; loop only
 
 	load int // connections given to it; guarded by pollers.mu
@@ -244,11 +245,22 @@ func (p *poller) run() {
 		for _, e := range events[:max(n, 0)] {
 			p.happened(e)
 		}
+		p.yield()
 		p.batch.Flush()
+		p.yield()
+		p.rouses = false
 	}
 	_ = unix.Close(p.epoll)
 	_ = unix.Close(p.event)
 	p.scratch.release()
+}
+
+// yield lets goroutines run that were woken in this round, before the loop takes
+// its processor into a system call: else another thread would have to be woken.
+func (p *poller) yield() {
+	if p.rouses {
+		runtime.Gosched()
+	}
 }
 
 // happened handles one event.
@@ -268,6 +280,7 @@ func (p *poller) happened(e unix.EpollEvent) {
 	if e.Events&^unix.EPOLLOUT == 0 {
 		return
 	}
+	p.rouses = p.rouses || c.dialled
 	if err := c.readable(); err != nil {
 		p.end(c, err)
 	}
