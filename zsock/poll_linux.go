@@ -19,6 +19,7 @@ import (
 const (
 	maxReads  = 4
 	maxEvents = 256
+	turns     = 8 // rounds after which it yields: the runtime harries a goroutine that never does
 )
 
 // smallRest is the most of a cut message that is carried over to the next read by
@@ -224,7 +225,10 @@ func (p *poller) answer(calls []*Conn, wait bool) []*Conn {
 func (p *poller) run() {
 	events := make([]unix.EpollEvent, maxEvents)
 	var calls []*Conn
-	for {
+	for round := 0; ; round++ {
+		if round%turns == 0 {
+			runtime.Gosched()
+		}
 		if calls = p.answer(calls, true); len(calls) > 0 {
 			for _, c := range calls {
 				if c != nil {
