@@ -253,19 +253,35 @@ func (b *Broker) nextID() (id mdp.RequestID) {
 	return id
 }
 
-// welcomeMap is the map of WELCOME, made once.
+// Bounds on what WELCOME says of other brokers: the map must fit into its frame.
+const (
+	maxOthers = 32
+	maxOther  = 255 // octets of an endpoint
+)
+
+// welcomeMap is the map of WELCOME. Without links it is made once.
 func (b *Broker) welcomeMap() []byte {
-	if p := b.welcome.Load(); p != nil {
+	if p := b.welcome.Load(); p != nil && b.linkCount.Load() == 0 {
 		return *p
 	}
-	endpoints := b.endpoints("requests")
-	if b.cfg.Advertise != "" {
-		endpoints = []string{b.cfg.Advertise}
+	w := mdp.WelcomeMap{Revision: mdp.Revision, HeartbeatMs: int(b.cfg.Heartbeat / time.Millisecond),
+		MaxMessage: b.cfg.MaxMessage, Name: b.name, Incarnation: b.incarnation,
+		Publish: b.endpoints("publish"), Subscribe: b.endpoints("subscribe")}
+	for _, known := range b.Brokers() {
+		if known.Self {
+			w.Endpoints = known.Endpoints
+			continue
+		}
+		for _, endpoint := range known.Endpoints {
+			if len(w.Others) < maxOthers && len(endpoint) <= maxOther {
+				w.Others = append(w.Others, endpoint)
+			}
+		}
 	}
-	p := mdp.EncodeMap(&mdp.WelcomeMap{Revision: mdp.Revision, HeartbeatMs: int(b.cfg.Heartbeat / time.Millisecond),
-		MaxMessage: b.cfg.MaxMessage, Name: b.name, Incarnation: b.incarnation, Endpoints: endpoints,
-		Publish: b.endpoints("publish"), Subscribe: b.endpoints("subscribe")})
-	b.welcome.Store(&p)
+	p := mdp.EncodeMap(&w)
+	if len(w.Others) == 0 {
+		b.welcome.Store(&p)
+	}
 	return p
 }
 

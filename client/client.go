@@ -21,20 +21,27 @@ import (
 
 // Defaults of Config.
 const (
-	DefaultTimeout  = 5 * time.Second
-	DefaultMaxCalls = 100_000
+	DefaultTimeout    = 5 * time.Second
+	DefaultMaxCalls   = 100_000
+	DefaultMaxMessage = 64 << 20
 )
 
 // Config says which brokers a Client talks to.
 type Config struct {
 	// Brokers are endpoints such as "tcp://127.0.0.1:5555", at least one. The first
-	// that answers is used until it fails; then the next one, at once.
+	// that answers is used until it fails; then another one, at once: a second
+	// connection is kept warm. Brokers name further ones, up to 64 in all, which are
+	// used like these. Names of hosts are resolved with each dial.
 	Brokers []string
 	// Timeout is the total deadline, retries included, of calls that have neither a
 	// timeout nor a context with a deadline. Default 5 s.
 	Timeout time.Duration
 	// MaxCalls bounds the outstanding calls; further ones get mdp.Busy. Default 100,000.
 	MaxCalls int
+	// MaxMessage bounds a request and an answer, in octets: 64 MiB. The broker's own
+	// bound holds, too. A larger request gets mdp.TooBig and is not sent; a larger
+	// answer costs the connection.
+	MaxMessage int64
 	// Logger is optional.
 	Logger hclog.Logger
 	// Network is optional; nil means TCP.
@@ -77,8 +84,8 @@ type Client struct {
 	// the warm one and those that drain included.
 	active  *link
 	links   []*link
-	brokers []broker
-	// news is closed, and replaced, when a WELCOME arrives.
+	brokers []*broker
+	// news is closed, and replaced, when a WELCOME arrives or a broker is given back.
 	news   chan struct{}
 	budget budget
 	// async collects what Go sends until the flusher takes it.
@@ -92,26 +99,22 @@ type Client struct {
 	frames  [][]byte
 }
 
-// broker is one configured endpoint.
-type broker struct {
-	endpoint string
-	held     bool  // a keeper dials it or has a link to it
-	err      error // why the last dial or link ended; nil while a link is up
-}
-
 // New checks cfg and returns a Client. It dials nothing; the first call does.
 func New(cfg Config) (*Client, error) {
-	if len(cfg.Brokers) == 0 {
-		return nil, errors.New("client: no broker endpoint given")
+	if len(cfg.Brokers) == 0 || len(cfg.Brokers) > maxBrokers {
+		return nil, fmt.Errorf("client: %d broker endpoints given: give 1 to %d", len(cfg.Brokers), maxBrokers)
 	}
-	if cfg.Timeout < 0 || cfg.MaxCalls < 0 {
-		return nil, errors.New("client: timeout and max calls must not be negative")
+	if cfg.Timeout < 0 || cfg.MaxCalls < 0 || cfg.MaxMessage < 0 {
+		return nil, errors.New("client: timeout, max calls and max message must not be negative")
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
 	}
 	if cfg.MaxCalls == 0 {
 		cfg.MaxCalls = DefaultMaxCalls
+	}
+	if cfg.MaxMessage == 0 {
+		cfg.MaxMessage = DefaultMaxMessage
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
@@ -135,7 +138,7 @@ func New(cfg Config) (*Client, error) {
 				return nil, fmt.Errorf("client: broker endpoint %q is given twice", endpoint)
 			}
 		}
-		c.brokers = append(c.brokers, broker{endpoint: endpoint})
+		c.brokers = append(c.brokers, &broker{endpoint: endpoint})
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.alarm = time.AfterFunc(time.Hour, c.look)
@@ -178,7 +181,7 @@ func (c *Client) start() {
 	c.started = true
 	c.wg.Go(c.flushAsync)
 	// The second keeper holds the warm connection that fail-over goes to.
-	for i := range min(2, len(c.brokers)) {
+	for i := range connections {
 		c.wg.Go(func() { c.keep(i) })
 	}
 }

@@ -13,6 +13,7 @@ type Counters struct {
 	Late        uint64 // answers nobody waited for any more, dropped
 	Malformed   uint64 // messages that are none of the protocol, dropped
 	Unknown     uint64 // commands this revision does not know, ignored
+	Unlearned   uint64 // endpoints that brokers named beyond those a client can know
 	Unheard     uint64 // finished calls of Go whose channel was full
 	Published   uint64 // events sent
 	Unwanted    uint64 // events not sent for lack of a subscription
@@ -22,10 +23,10 @@ type Counters struct {
 }
 
 type counters struct {
-	calls, retries, unretried               atomic.Uint64
-	failovers, silences, cancels            atomic.Uint64
-	late, malformed, unknown, unheard       atomic.Uint64
-	published, unwanted, events, eventsLost atomic.Uint64
+	calls, retries, unretried                    atomic.Uint64
+	failovers, silences, cancels                 atomic.Uint64
+	late, malformed, unknown, unheard, unlearned atomic.Uint64
+	published, unwanted, events, eventsLost      atomic.Uint64
 }
 
 // Counters returns a snapshot. It does not block on the network.
@@ -37,7 +38,7 @@ func (c *Client) Counters() Counters {
 	return Counters{
 		Calls: n.calls.Load(), Retries: n.retries.Load(), Unretried: n.unretried.Load(), Failovers: n.failovers.Load(),
 		Silences: n.silences.Load(), Cancels: n.cancels.Load(), Late: n.late.Load(),
-		Malformed: n.malformed.Load(), Unknown: n.unknown.Load(), Unheard: n.unheard.Load(),
+		Malformed: n.malformed.Load(), Unknown: n.unknown.Load(), Unlearned: n.unlearned.Load(), Unheard: n.unheard.Load(),
 		Published: n.published.Load(), Unwanted: n.unwanted.Load(), Events: n.events.Load(),
 		EventsLost: n.eventsLost.Load(), Outstanding: outstanding,
 	}

@@ -137,6 +137,9 @@ func (c *Client) enter(x *exchange) error {
 	if c.closed {
 		return ErrClosed
 	}
+	if limit := c.cfg.MaxMessage - mdp.MaxHead; int64(x.size) > limit {
+		return mdp.Errorf(mdp.TooBig, "%d octets, and this client sends %d at most (MaxMessage)", x.size, limit)
+	}
 	c.start()
 	if n := len(c.free); n > 0 {
 		x.index = c.free[n-1]

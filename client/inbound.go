@@ -141,13 +141,7 @@ func (l *link) welcomed(b *zsock.Batch, cmd *mdp.Command) {
 	if w.HeartbeatMs > 0 {
 		l.heartbeat = min(max(time.Duration(w.HeartbeatMs)*time.Millisecond, minHeartbeat), maxHeartbeat)
 	}
-	for i := range c.brokers {
-		if c.brokers[i].endpoint == l.endpoint {
-			c.brokers[i].err = nil
-		}
-	}
-	close(c.news)
-	c.news = make(chan struct{})
+	c.meet(l, w, b)
 	if c.active == l {
 		c.resubmit(b) // what was too large to send unseen
 	}

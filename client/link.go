@@ -31,6 +31,7 @@ var (
 // zsock.Handler of that connection.
 type link struct {
 	c        *Client
+	broker   *broker
 	endpoint string
 	conn     *zsock.Conn
 	left     chan struct{} // closed when new requests should go elsewhere: drained or gone
@@ -46,7 +47,8 @@ type link struct {
 	draining    bool
 	refused     error // what WELCOME said
 	welcome     *mdp.WelcomeMap
-	limit       int // octets of a request's body
+	identity    string // name and incarnation of the broker, from WELCOME
+	limit       int    // octets of a request's body
 	heartbeat   time.Duration
 	outstanding int
 	since       instant       // when something became outstanding
@@ -58,99 +60,17 @@ type link struct {
 	heard       uint32        // reads of conn at the last beat
 }
 
-// keep holds one link at a time, to whichever broker no other keeper has, until the
-// client is closed. It starts with the configured broker at index.
-func (c *Client) keep(index int) {
-	var backoff zsock.Backoff
-	failures := 0
-	for c.ctx.Err() == nil {
-		i, candidates := c.claim(index)
-		l, err := c.dial(i)
-		if err == nil {
-			c.wg.Go(l.run)
-			select {
-			case <-l.left:
-			case <-c.ctx.Done():
-				return // run sees to the rest
-			}
-			if l.lasted() {
-				backoff.Reset()
-				failures = 0
-			}
-		} else if c.ctx.Err() == nil {
-			c.log.Debug("dial failed", "endpoint", c.cfg.Brokers[i], "error", err)
-		}
-		index = c.release(i, err)
-		// Once all have been tried they are left in peace for a while, and so is a
-		// broker that was lost while another one serves.
-		if failures++; failures >= candidates || c.served() {
-			sleep(c.ctx, backoff.Next())
-		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
-// claim takes the first broker from index on that no other keeper holds. There
-// always is one, since there are no more keepers than brokers.
-func (c *Client) claim(index int) (i, candidates int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	i = -1
-	for n := range c.brokers {
-		at := (index + n) % len(c.brokers)
-		if c.brokers[at].held {
-			continue
-		}
-		candidates++
-		if i < 0 {
-			i = at
-		}
-	}
-	c.brokers[i].held = true
-	return i, candidates
-}
-
-// release gives broker i back and returns the index to go on with.
-func (c *Client) release(i int, err error) int {
-	var b zsock.Batch
-	c.mu.Lock()
-	c.brokers[i].held = false
-	if err != nil {
-		c.brokers[i].err = err
-	}
-	if c.active == nil && c.denied() != nil {
-		c.resubmit(&b)
-	}
-	c.mu.Unlock()
-	b.Flush()
-	return (i + 1) % len(c.brokers)
-}
-
-func (c *Client) served() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.active != nil
-}
-
 // dial connects and says HELLO. Requests may follow at once.
-func (c *Client) dial(i int) (*link, error) {
+func (c *Client) dial(br *broker) (*link, error) {
 	l := &link{
-		c: c, endpoint: c.cfg.Brokers[i],
+		c: c, broker: br, endpoint: br.endpoint,
 		left: make(chan struct{}), wake: make(chan struct{}, 1),
 		heartbeat: defaultHeartbeat, limit: cautious,
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, dialTimeout)
 	defer cancel()
 	conn, err := zsock.Dial(ctx, l.endpoint, zsock.Config{
-		Type: zsock.Dealer, Shared: true, Network: c.cfg.Network, Logger: c.cfg.Logger,
+		Type: zsock.Dealer, Shared: true, Network: c.cfg.Network, Logger: c.cfg.Logger, MaxMessage: c.cfg.MaxMessage,
 		// The calls are bounded; their number must not be refused a second time here.
 		HighWaterMessages: c.cfg.MaxCalls + 1000,
 	}, l)
@@ -314,12 +234,12 @@ func (l *link) beat() {
 	b.Flush()
 }
 
-// lasted tells whether the broker has welcomed us, so that dialling it again is no
-// repetition of a failure.
+// lasted tells whether the broker has welcomed us and not sent us away, so that
+// dialling it again is no repetition of a failure.
 func (l *link) lasted() bool {
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
-	return l.welcome != nil
+	return l.welcome != nil && !l.draining
 }
 
 // leave makes new requests go elsewhere. Callers hold mu.
@@ -381,11 +301,8 @@ func (l *link) Closed(_ *zsock.Conn, err error) {
 		err = l.refused
 	}
 	err = fmt.Errorf("%s: %w", l.endpoint, err)
-	for i := range c.brokers {
-		if c.brokers[i].endpoint == l.endpoint {
-			c.brokers[i].err = err
-		}
-	}
+	l.broker.err = err
+	c.tellNews()
 	l.leave(&b)
 	for i := range c.slots {
 		if x := c.slots[i].x; x != nil && x.link == l {

@@ -61,8 +61,10 @@ func inBubble(t *testing.T, n int, f func(t *testing.T, m *mesh), options ...fun
 func endpoint(i int) string { return "tcp://broker" + string(rune('a'+i)) + ":5555" }
 
 // start starts broker i, again if it was stopped.
-func (m *mesh) start(i int) *scripted.Broker {
-	b := scripted.Start(m.t, scripted.Config{Endpoint: endpoint(i), Network: m.net, Welcome: welcome})
+func (m *mesh) start(i int) *scripted.Broker { return m.startWith(i, welcome) }
+
+func (m *mesh) startWith(i int, w *mdp.WelcomeMap) *scripted.Broker {
+	b := scripted.Start(m.t, scripted.Config{Endpoint: endpoint(i), Network: m.net, Welcome: w})
 	if i == len(m.brokers) {
 		m.brokers = append(m.brokers, b)
 	} else {

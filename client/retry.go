@@ -135,19 +135,20 @@ func (c *Client) unreachable(x *exchange) error {
 // noBroker says what was tried. Callers hold mu.
 func (c *Client) noBroker() error {
 	last := errors.New("no answer yet")
-	for i := range c.brokers {
-		if c.brokers[i].err != nil {
-			last = c.brokers[i].err
+	tried := make([]string, len(c.brokers))
+	for i, br := range c.brokers {
+		if tried[i] = br.endpoint; br.err != nil {
+			last = br.err
 		}
 	}
-	return fmt.Errorf("%w: tried %s: last error: %w", ErrNoBroker, strings.Join(c.cfg.Brokers, ", "), last)
+	return fmt.Errorf("%w: tried %s: last error: %w", ErrNoBroker, strings.Join(tried, ", "), last)
 }
 
 // denied is the refusal, if all brokers have refused this client.
 func (c *Client) denied() error {
 	var err error
-	for i := range c.brokers {
-		if err = c.brokers[i].err; !errors.Is(err, mdp.Denied) {
+	for _, br := range c.brokers {
+		if err = br.err; !errors.Is(err, mdp.Denied) {
 			return nil
 		}
 	}

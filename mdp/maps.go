@@ -43,6 +43,7 @@ type WelcomeMap struct {
 	Name        string   `msgpack:"name"`
 	Incarnation string   `msgpack:"incarnation"`
 	Endpoints   []string `msgpack:"endpoints,omitempty"` // where clients and workers may connect
+	Others      []string `msgpack:"others,omitempty"`    // where linked brokers say that theirs may
 	Publish     []string `msgpack:"publish,omitempty"`   // where PUB sockets connect
 	Subscribe   []string `msgpack:"subscribe,omitempty"` // where SUB sockets connect
 
