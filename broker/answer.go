@@ -78,9 +78,10 @@ func (s *service) address(r *request, cmd *mdp.Command) *mdp.Command {
 	if from.role == mdp.Peer {
 		now := s.b.now()
 		cmd.Service = s.nameFrame
-		cmd.Head.Load = s.loadFor(from.conn.link.Load(), now)
+		load, need := s.wordFor(from.conn.link.Load(), now)
+		cmd.Head.Load = load
 		cmd.Head.Load.ElapsedMs = elapsedMs(r, now)
-		cmd.Head.Flags |= r.flags & mdp.FlagOnce // a worker may have wished so: its home must know
+		cmd.Head.Flags |= need | r.flags&mdp.FlagOnce // a worker may have wished so: its home must know
 	}
 	return cmd
 }

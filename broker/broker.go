@@ -54,10 +54,13 @@ type Broker struct {
 	turned    atomic.Int64 // when the ticker last was through with everything
 	drained   chan struct{}
 
-	linkCount atomic.Int32
-	news      chan struct{} // services whose state peers should know
-	stateSeq  atomic.Uint64
-	welcome   atomic.Pointer[[]byte]
+	linkCount  atomic.Int32
+	stateSeq   atomic.Uint64
+	gossipWake chan struct{}
+	newsMu     sync.Mutex // guards the following; taken last of all
+	news       []*service // whose state peers should know
+	retold     []*link    // that should know everything anew
+	welcome    atomic.Pointer[[]byte]
 
 	notes    notes
 	poisonMu sync.Mutex
@@ -71,14 +74,15 @@ type Broker struct {
 	leaving  bool             // everybody was told goodbye
 	empty    chan struct{}    // closed when leaving and the last connection has gone
 	links    map[string]*link // by broker name
+	spares   map[string]*link // second links that stand by, by broker name
 	dials    map[string]*dial // by configured endpoint
-}
+	dialCtx  context.Context  // while Run dials
+	lost     map[string]*lost // by broker name
+	bars     map[bar]int64    // until when
 
-// dial is what is known of one configured peer endpoint. Guarded by Broker.mu.
-type dial struct {
-	name  string // of the broker last found there
-	err   string
-	since int64
+	pausedPeers map[string]bool // by broker name
+
+	dialling sync.WaitGroup
 }
 
 // listener is one bound endpoint.
@@ -101,13 +105,17 @@ func New(cfg Config) (*Broker, error) {
 	cfg = cfg.withDefaults()
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger.Named("broker"), start: time.Now(),
-		drained:  make(chan struct{}),
-		empty:    make(chan struct{}),
-		news:     make(chan struct{}, 1),
-		services: make(map[string]*service),
-		conns:    make(map[*conn]struct{}),
-		links:    make(map[string]*link),
-		dials:    make(map[string]*dial),
+		drained:    make(chan struct{}),
+		empty:      make(chan struct{}),
+		gossipWake: make(chan struct{}, 1),
+		services:   make(map[string]*service),
+		conns:      make(map[*conn]struct{}),
+		links:      make(map[string]*link),
+		spares:     make(map[string]*link),
+		lost:       make(map[string]*lost),
+		bars:       make(map[bar]int64),
+
+		pausedPeers: make(map[string]bool),
 	}
 	b.detached.init()
 	b.events.init(b)
@@ -115,9 +123,7 @@ func New(cfg Config) (*Broker, error) {
 	rand.Read(incarnation[:])
 	rand.Read(b.idPrefix[:])
 	b.incarnation = hex.EncodeToString(incarnation[:])
-	for _, e := range cfg.Peers {
-		b.dials[e] = &dial{}
-	}
+	b.dials, _ = parsePeers(cfg.Peers) // valid, as Validate said
 	return b, nil
 }
 
@@ -224,9 +230,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	run(b.tick)
 	run(func(ctx context.Context) error { b.gossip(ctx); return nil })
-	for _, endpoint := range b.cfg.Peers {
-		run(func(ctx context.Context) error { b.dialPeer(ctx, endpoint); return nil })
-	}
+	b.startDials(inner)
 	select {
 	case <-ctx.Done():
 		b.drain(inner)
@@ -234,6 +238,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	err := context.Cause(inner)
 	stop(nil)
+	b.stopDials()
 	wg.Wait()
 	b.writeNotes()
 	if errors.Is(err, context.Canceled) {
@@ -325,7 +330,9 @@ func (b *Broker) upLinks() []*link {
 	defer b.mu.RUnlock()
 	out := make([]*link, 0, len(b.links))
 	for _, l := range b.links {
-		out = append(out, l)
+		if l.ready.Load() {
+			out = append(out, l)
+		}
 	}
 	return out
 }
@@ -338,31 +345,4 @@ func (b *Broker) liveRequests() int {
 		s.mu.Unlock()
 	}
 	return n
-}
-
-// linkedTo notes which broker a configured endpoint led to. Broker.mu is held.
-func (b *Broker) linkedTo(endpoint, name string) {
-	if d := b.dials[endpoint]; d != nil {
-		d.name, d.err, d.since = name, "", b.now()
-	}
-}
-
-// linkedBy tells whether the broker last found at the endpoint is linked, by
-// whichever side dialled.
-func (b *Broker) linkedBy(endpoint string) bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	d := b.dials[endpoint]
-	return d != nil && d.name != "" && b.links[d.name] != nil
-}
-
-func (b *Broker) setPeerError(endpoint string, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if d := b.dials[endpoint]; d != nil && b.links[d.name] == nil {
-		if d.err == "" {
-			d.since = b.now()
-		}
-		d.err = err.Error()
-	}
 }

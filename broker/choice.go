@@ -14,6 +14,7 @@ type view struct {
 	workers int
 	mean    time.Duration // service time
 	oneWay  time.Duration // to get there; 0 for here
+	class   int           // of latency
 	suspect bool          // silent since it was sent a request: gets nothing
 }
 
@@ -35,7 +36,8 @@ func (v view) wait() time.Duration {
 	if mean == 0 {
 		mean = unknownMean
 	}
-	return time.Duration(v.queue-v.idle+1) * mean / time.Duration(v.workers)
+	// In floating point: what peers claim may be any number.
+	return time.Duration(min(float64(v.queue-v.idle+1)*float64(mean)/float64(v.workers), float64(never)))
 }
 
 // choose picks the peer a request goes to when no worker here is free, or -1 to
@@ -74,11 +76,21 @@ func chooseIdle(peers []view, wait time.Duration, lot func(n int) int) int {
 	})
 }
 
-// latencyClass groups ways of like length: under 1 ms, 2, 4, 8 ...
-func latencyClass(d time.Duration) int {
+// Latency classes: ways of like length, under 1 ms, 2, 4, 8 ... and the same again
+// for ways into another zone, all of which are farther than the farthest in our own.
+const (
+	lengths = 16
+	classes = 2 * lengths
+)
+
+// latencyClass is the class of a way.
+func latencyClass(d time.Duration, otherZone bool) int {
 	class := 0
-	for limit := time.Millisecond; d >= limit && class < 16; limit *= 2 {
+	for limit := time.Millisecond; d >= limit && class < lengths-1; limit *= 2 {
 		class++
+	}
+	if otherZone {
+		class += lengths
 	}
 	return class
 }
@@ -92,7 +104,7 @@ func chooseWeighted(peers []view, lot func(int) int, weight func(view) int) int 
 		if v.suspect || w <= 0 {
 			continue
 		}
-		switch class := latencyClass(v.oneWay); {
+		switch class := v.class; {
 		case class < best:
 			best, total = class, w
 		case class == best:
@@ -105,7 +117,7 @@ func chooseWeighted(peers []view, lot func(int) int, weight func(view) int) int 
 	n := lot(total)
 	for i, v := range peers {
 		w := weight(v)
-		if v.suspect || w <= 0 || latencyClass(v.oneWay) != best {
+		if v.suspect || w <= 0 || v.class != best {
 			continue
 		}
 		if n -= w; n < 0 {

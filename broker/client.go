@@ -78,7 +78,11 @@ func (c *conn) request(batch *zsock.Batch, m *zsock.Msg) {
 	c.recent = s
 	now := c.b.now()
 	if c.cmd.Role == mdp.Peer {
-		s.hearRequest(c.link.Load(), &c.cmd, now)
+		s.hearRequest(batch, c.link.Load(), &c.cmd, now)
+		if err := s.turnsAway(c); err != nil {
+			c.refuse(batch, s, err)
+			return
+		}
 	}
 	body := m.Body(c.cmd.Body)
 	if detached := c.detaches(); detached {
@@ -126,7 +130,7 @@ func (c *conn) fill(r *request, now int64) {
 	r.from.detached = c.detaches()
 	if cmd.Role == mdp.Peer {
 		r.hops = min(cmd.Head.Hops, homeHops-1)
-		r.entered -= int64(cmd.Head.Load.ElapsedMs) * int64(time.Millisecond)
+		r.entered -= min(int64(cmd.Head.Load.ElapsedMs)*int64(time.Millisecond), int64(maxElapsed))
 	}
 }
 
@@ -156,7 +160,13 @@ func (c *conn) refuse(batch *zsock.Batch, s *service, err *mdp.Error) {
 	cmd := mdp.Command{Role: c.cmd.Role, Kind: mdp.Final, Service: peerService(&c.cmd),
 		Head: mdp.Head{Token: c.cmd.Head.Token, ID: c.cmd.Head.ID, Attempt: c.cmd.Head.Attempt}}
 	if s != nil && cmd.Role == mdp.Peer {
-		cmd.Head.Load = s.loadFor(c.link.Load(), c.b.now())
+		cmd.Head.Load, cmd.Head.Flags = s.wordFor(c.link.Load(), c.b.now())
+		if s.onceWorkers > 0 {
+			cmd.Head.Flags |= mdp.FlagOnce
+		}
+		if err.Status == mdp.Busy {
+			err = mdp.Errorf(mdp.NotTaken, "%s", err.Text) // its home knows other brokers
+		}
 	}
 	cmd.Dialect = mdp.Native
 	cmd.SetError(err)

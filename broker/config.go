@@ -20,8 +20,13 @@ type Config struct {
 	Listen []string
 	// Publish and Subscribe hold the endpoints where PUB and SUB sockets connect.
 	Publish, Subscribe []string
-	// Peers holds the endpoints of brokers to link with. One side of a pair is enough.
+	// Peers holds the endpoints of brokers to link with; one side of a pair is enough.
+	// An endpoint may have an option: "tcp://HOST:PORT,cost=2ms" adds to the measured
+	// time one way, so that nearer brokers are asked first.
 	Peers []string
+	// Zone names where this broker stands; those of other zones are farther than all
+	// of the same one. Brokers without a zone are near everybody.
+	Zone string
 	// Advertise is the endpoint peers and clients are told; default the bound ones.
 	Advertise string
 
@@ -72,6 +77,7 @@ const (
 	maxKept         = 256 << 20 // octets of detached requests' answers
 	requestCost     = 512       // octets a request counts for beside its body
 	maxLinks        = 256
+	maxElapsed      = time.Hour // age a peer's request may claim
 	poisonKept      = 100
 	maxPartials     = 1_000 // partials collected for one answer
 )
@@ -129,6 +135,12 @@ func (c Config) Validate() error {
 		if n < 0 {
 			return fmt.Errorf("%s is negative: use more than 0", name)
 		}
+	}
+	if _, err := parsePeers(c.Peers); err != nil {
+		return err
+	}
+	if len(c.Zone) > mdp.MaxService {
+		return fmt.Errorf("zone of %d octets is too long: use %d or fewer", len(c.Zone), mdp.MaxService)
 	}
 	for _, list := range [][]string{c.Listen, c.Publish, c.Subscribe, c.Peers} {
 		for _, e := range list {

@@ -41,9 +41,10 @@ func (s *service) queueOf(r *request) *queue {
 	return &s.own
 }
 
-// enqueue files a request in its client's line: new ones last, redelivered ones by
-// their age among the first. Guests that come back go to the front. What a
-// suspect still holds belongs to nobody's line.
+// enqueue files a request in its client's line by its age since it entered the mesh:
+// new ones are among the last, where the search for their place begins, redelivered
+// ones among the first. Guests that come back go to the front. What a suspect still
+// holds belongs to nobody's line.
 func (s *service) enqueue(r *request) {
 	s.changed()
 	if len(r.holders) > 0 {
@@ -55,6 +56,10 @@ func (s *service) enqueue(r *request) {
 	var at *request
 	switch {
 	case r.deliveries == 0 && r.refusals == 0:
+		before := line.requests.last
+		for n := 0; before != nil && before.entered > r.entered && n < maxLookedThrough; n++ {
+			at, before = before, before.waiting.prev
+		}
 	case r.guest():
 		at = line.requests.first
 	default:
@@ -108,10 +113,7 @@ func (s *service) dispatch(batch *zsock.Batch) {
 	s.dispatchAgain(batch, now)
 	for r := s.turn(); r != nil && (s.run(batch, r, now) || s.turn() != r); r = s.turn() {
 	}
-	for _, q := range [...]*queue{&s.own, &s.guests} {
-		for r := q.next(); r != nil && s.move(batch, r, now); r = q.next() {
-		}
-	}
+	s.move(batch, now)
 }
 
 // dispatchAgain hands out what suspects hold. One that only a worker could take
@@ -121,7 +123,7 @@ func (s *service) dispatchAgain(batch *zsock.Batch, now int64) {
 	passed := 0
 	for r := s.again.first; r != nil && passed < limit; {
 		next := r.waiting.next
-		if !s.run(batch, r, now) && !s.move(batch, r, now) {
+		if !s.run(batch, r, now) && !s.moveOne(batch, r, now) {
 			passed++
 		}
 		r = next
@@ -292,6 +294,32 @@ func (s *service) turnAway(batch *zsock.Batch) {
 	for s.meshCapacity == 0 && s.guests.n > 0 {
 		s.fail(batch, s.guests.next(), mdp.Errorf(mdp.NotTaken, "the last worker for %q has left", s.name))
 	}
+	if s.onceWorkers == 0 {
+		return
+	}
+	for _, r := range s.guests.append(nil) {
+		if !r.once() {
+			r.flags |= mdp.FlagOnce
+			s.fail(batch, r, onceOnly(s.name))
+		}
+	}
+}
+
+// turnsAway is why a peer's request is not even admitted, nil if it is.
+func (s *service) turnsAway(c *conn) *mdp.Error {
+	switch {
+	case c.link.Load().paused.Load():
+		return mdp.Errorf(mdp.NotTaken, "the link is paused")
+	case s.onceWorkers > 0 && c.cmd.Head.Flags&mdp.FlagOnce == 0:
+		return onceOnly(s.name)
+	}
+	return nil
+}
+
+// onceOnly: where a worker runs what it is given at most once, a request's home
+// must know before, or it would give it to another one when the link is lost.
+func onceOnly(service string) *mdp.Error {
+	return mdp.Errorf(mdp.NotTaken, "some workers for %q run once: mark the request", service)
 }
 
 // expire answers a request whose deadline has passed.

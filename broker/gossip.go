@@ -2,116 +2,238 @@ package broker
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
 )
 
-// How often peers are told what changed, at most, and everything, at least.
 const (
-	updateInterval  = 5 * time.Millisecond
-	refreshInterval = time.Second
-	maxStateBytes   = 32 << 10 // one STATE message; more services take more messages
+	refreshInterval = time.Second // how often peers are told everything, with jitter
+	maxStateBytes   = 32 << 10    // one STATE message; more services take more messages
 )
+
+// gossip is what peers have to be told: which services changed, and when each link
+// is due. It is of the gossip goroutine, except news, which Broker.newsMu guards.
+type gossip struct {
+	b     *Broker
+	links map[*link]*duty
+	round uint64 // of step and tell: links carry the round in which they are due
+	// The following are only there to be used again.
+	due    []*link
+	loads  []mdp.Load
+	bodies map[*link][]byte
+}
+
+// duty is what one link has to be told, and when.
+type duty struct {
+	services map[*service]struct{}
+	at       int64
+}
 
 // changed marks the service's state as news for peers. The service's mutex is held.
 func (s *service) changed() {
-	if s.b.linkCount.Load() == 0 || !s.told {
+	b := s.b
+	if s.listed || b.linkCount.Load() == 0 {
 		return
 	}
-	s.told = false
+	s.listed = true
+	b.newsMu.Lock()
+	b.news = append(b.news, s)
+	b.newsMu.Unlock()
+	b.wakeGossip()
+}
+
+func (b *Broker) wakeGossip() {
 	select {
-	case s.b.news <- struct{}{}:
+	case b.gossipWake <- struct{}{}:
 	default:
 	}
 }
 
-// gossip tells peers what changed, coalesced, until ctx ends. It owns no state:
-// what a peer was told is kept in the routes.
+// gossip tells peers what changed, coalesced and at each link's own pace, and
+// everything about once a second, until ctx ends.
 func (b *Broker) gossip(ctx context.Context) {
-	refresh := time.NewTicker(refreshInterval)
+	g := &gossip{b: b, links: make(map[*link]*duty), bodies: make(map[*link][]byte)}
+	refresh, pace := time.NewTimer(refreshInterval), time.NewTimer(time.Hour)
 	defer refresh.Stop()
+	defer pace.Stop()
 	for {
-		full := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-refresh.C:
-			full = true
-		case <-b.news:
-			if !pause(ctx, b.updateEvery()) {
-				return
-			}
+			refresh.Reset(refreshInterval*9/10 + rand.N(refreshInterval/5))
+			g.refresh()
+		case <-b.gossipWake:
+		case <-pace.C:
 		}
-		b.tell(full)
+		if next := g.step(b.now()); next > 0 {
+			pace.Reset(time.Duration(next))
+		}
 	}
 }
 
-// updateEvery is how often peers are told of changes at most: more links, fewer
-// updates to each.
-func (b *Broker) updateEvery() time.Duration {
-	return max(updateInterval, time.Duration(b.linkCount.Load())*time.Millisecond)
+// step files the news, tells the links that are due, and returns how long it is
+// until the next is, 0 if none.
+func (g *gossip) step(now int64) int64 {
+	links := g.b.upLinks()
+	g.meet(links, now)
+	if news := g.b.takeNews(); len(news) > 0 {
+		for _, l := range links {
+			g.file(l, news, now)
+		}
+	}
+	g.due = g.due[:0]
+	all := make(map[*service]struct{})
+	for l, d := range g.links {
+		if len(d.services) > 0 && d.at <= now {
+			g.due = append(g.due, l)
+			for s := range d.services {
+				all[s] = struct{}{}
+			}
+			d.services = make(map[*service]struct{})
+			d.at = now + l.pace()
+		}
+	}
+	var batch zsock.Batch
+	for s := range all {
+		g.tell(&batch, s, g.due, false, now)
+	}
+	g.send(&batch)
+	next := int64(0)
+	for _, d := range g.links {
+		if len(d.services) > 0 && (next == 0 || d.at-now < next) {
+			next = max(d.at-now, 1)
+		}
+	}
+	return next
 }
 
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
+// meet tells new links everything at once, and forgets those that are gone.
+func (g *gossip) meet(links []*link, now int64) {
+	for l := range g.links {
+		if l.down.Load() {
+			delete(g.links, l)
+		}
+	}
+	var met []*link
+	for _, l := range links {
+		if g.links[l] == nil {
+			g.links[l] = &duty{services: make(map[*service]struct{})}
+			met = append(met, l)
+		}
+	}
+	g.b.newsMu.Lock()
+	met, g.b.retold = append(met, g.b.retold...), nil
+	g.b.newsMu.Unlock()
+	if len(met) > 0 {
+		g.tellAll(met, now)
 	}
 }
 
-// tell writes one STATE per link with the services whose state is news to it.
-func (b *Broker) tell(full bool) {
-	links := b.upLinks()
-	services := b.allServices()
+// file notes that the link has to be told of services, an interval after the first.
+func (g *gossip) file(l *link, news []*service, now int64) {
+	d := g.links[l]
+	if d == nil {
+		return // not met yet
+	}
+	if len(d.services) == 0 {
+		d.at = now + l.pace()
+	}
+	for _, s := range news {
+		d.services[s] = struct{}{}
+	}
+}
+
+// takeNews returns the services that changed. What changes from here on is listed
+// again.
+func (b *Broker) takeNews() []*service {
+	b.newsMu.Lock()
+	news := b.news
+	b.news = nil
+	b.newsMu.Unlock()
+	for _, s := range news {
+		s.mu.Lock()
+		s.listed = false
+		s.mu.Unlock()
+	}
+	return news
+}
+
+// refresh tells every link everything, and draws anew who gets the odd idle place.
+func (g *gossip) refresh() {
+	links := g.b.upLinks()
 	if len(links) == 0 {
 		return
 	}
-	bodies := make(map[*link][]byte, len(links))
+	g.tellAll(links, g.b.now())
+}
+
+func (g *gossip) tellAll(links []*link, now int64) {
 	var batch zsock.Batch
-	for _, s := range services {
-		s.mu.Lock()
-		s.told = true
-		for _, l := range links {
-			bodies[l] = s.appendNews(bodies[l], l, full, b.now())
-		}
-		s.mu.Unlock()
-		for l, body := range bodies {
-			if len(body) > maxStateBytes {
-				l.sendState(&batch, body)
-				bodies[l] = body[:0]
-			}
+	for _, s := range g.b.allServices() {
+		g.tell(&batch, s, links, true, now)
+	}
+	g.send(&batch)
+}
+
+// tell appends the service's entries to the bodies of the links to which they are
+// news.
+func (g *gossip) tell(batch *zsock.Batch, s *service, links []*link, full bool, now int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if full {
+		s.draw = rand.Uint32()
+	}
+	st := s.standing()
+	g.round++
+	for _, p := range s.routes {
+		p.link.routed = g.round
+	}
+	for _, l := range links {
+		if l.due = g.round; l.routed != g.round && (st.workers > 0 || st.queue > 0 || len(s.routes) > 0) {
+			s.routeTo(l) // it may have something to hear
 		}
 	}
-	for l, body := range bodies {
+	g.loads = st.announce(g.loads[:0], s.neighbours(), s.draw, now)
+	for i, p := range s.routes {
+		if p.link.due != g.round {
+			continue
+		}
+		steps := st.steps(&g.loads[i])
+		switch {
+		case full && steps == p.told && silent(&g.loads[i]) && g.loads[i].Seen == 0:
+			continue
+		case !full && !p.isNews(steps, now):
+			if p.owedAt != 0 {
+				g.file(p.link, []*service{s}, now)
+			}
+			continue
+		}
+		p.told = steps
+		p.confirmed()
+		body := mdp.AppendState(g.bodies[p.link], &mdp.StateEntry{Service: s.nameFrame, Need: st.need, Once: st.once, Load: g.loads[i]})
+		if len(body) > maxStateBytes {
+			p.link.sendState(batch, body)
+			body = body[:0]
+		}
+		g.bodies[p.link] = body
+	}
+}
+
+// send writes what tell has gathered.
+func (g *gossip) send(batch *zsock.Batch) {
+	for l, body := range g.bodies {
 		if len(body) > 0 {
-			l.sendState(&batch, body)
+			l.sendState(batch, body)
+		}
+		if g.bodies[l] = body[:0]; l.down.Load() {
+			delete(g.bodies, l)
 		}
 	}
 	batch.Flush()
-}
-
-// tellEverything gives a new link the whole state at once.
-func (b *Broker) tellEverything(batch *zsock.Batch, l *link) {
-	var body []byte
-	for _, s := range b.allServices() {
-		s.mu.Lock()
-		s.told = true
-		body = s.appendNews(body, l, true, b.now())
-		s.mu.Unlock()
-		if len(body) > maxStateBytes {
-			l.sendState(batch, body)
-			body = body[:0]
-		}
-	}
-	if len(body) > 0 {
-		l.sendState(batch, body)
-	}
 }
 
 func (l *link) sendState(batch *zsock.Batch, body []byte) {
@@ -121,87 +243,4 @@ func (l *link) sendState(batch *zsock.Batch, body []byte) {
 	if err := l.c.send(batch, &cmd, frame); err != nil {
 		l.b.count.controlDropped.Add(1) // counters are cumulative: the refresh makes up for it
 	}
-}
-
-// appendNews adds the service's entry for one link, if it is news there. Idle
-// workers are divided among the links in need; a link that needs none is told of
-// none, so that herds do not form.
-func (s *service) appendNews(dst []byte, l *link, full bool, now int64) []byte {
-	if l.down.Load() {
-		return dst
-	}
-	load := s.loadFor(l, now)
-	p := s.routeIfAny(l)
-	if p == nil {
-		if silent(&load) {
-			return dst // nothing was ever said about it, and nothing is to say
-		}
-		p = s.routeTo(l)
-	}
-	load.Idle = s.slice(p, load.Idle)
-	news := told{idle: coarse(load.Idle), queue: coarse(load.Queue), workers: load.Workers, via: coarse(load.Via), need: s.free == 0, seen: load.Seen}
-	if news == p.told && (!full || silent(&load) && load.Seen == 0) {
-		return dst
-	}
-	if !full && !p.wants(&news) {
-		return dst
-	}
-	p.told = news
-	return mdp.AppendState(dst, &mdp.StateEntry{Service: s.nameFrame, Need: news.need, Load: load})
-}
-
-// wants tells whether the peer would act on the news before the next refresh: the
-// depth of our queue alone is of no use to a peer that needs nobody's workers.
-func (p *route) wants(news *told) bool {
-	old := p.told
-	old.queue = news.queue
-	return p.need || old != *news
-}
-
-func (s *service) routeIfAny(l *link) *route {
-	for _, p := range s.routes {
-		if p.link == l {
-			return p
-		}
-	}
-	return nil
-}
-
-// slice is the part of the idle workers one link in need is offered.
-func (s *service) slice(p *route, idle uint32) uint32 {
-	if !p.need {
-		return 0
-	}
-	needy, before := uint32(0), uint32(0)
-	for _, q := range s.routes {
-		if q == p {
-			before = needy
-		}
-		if q.need {
-			needy++
-		}
-	}
-	share := idle / needy
-	if before < idle%needy {
-		share++
-	}
-	return share
-}
-
-// coarse steps: only a change of step is news.
-func coarse(n uint32) uint32 {
-	switch {
-	case n <= 2:
-		return n
-	case n <= 5:
-		return 3
-	case n <= 10:
-		return 4
-	}
-	step := uint32(5)
-	for n > 20 {
-		n /= 2
-		step++
-	}
-	return step
 }

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -14,36 +13,44 @@ import (
 )
 
 // link is the connection to one other broker. It is symmetric: whoever dialled,
-// both directions use it, and there is one per pair.
+// both directions use it, and there is one per pair. Where both dialled there may
+// be two for a moment: one then stands by (establish).
 type link struct {
 	b       *Broker
 	c       *conn
 	dialled string // the endpoint, if this side dialled
+	cost    time.Duration
 
-	rtt      atomic.Int64 // round trip in ns, measured by the heartbeat
-	peer     atomic.Pointer[mdp.HelloMap]
-	draining atomic.Bool  // the peer said DRAIN: it is sent nothing new
-	down     atomic.Bool  // set before its routes are dropped: it gets no new ones
-	heard    atomic.Int64 // broker clock, as the ticker last saw it
+	rtt       atomic.Int64 // round trip in ns, measured by the heartbeat
+	peer      atomic.Pointer[mdp.HelloMap]
+	announced time.Duration // our update interval, as the peer was told
+	otherZone bool
+	ready     atomic.Bool  // WELCOME is written: other commands may follow
+	draining  atomic.Bool  // the peer said DRAIN: it is sent nothing new
+	paused    atomic.Bool  // an operator said so
+	standby   atomic.Bool  // another link to the same broker is the one in use
+	damped    atomic.Int64 // nothing is sent before this time: it went up and down too often
+	down      atomic.Bool  // set before its routes are dropped: it gets no new ones
+	heard     atomic.Int64 // broker clock, as the ticker last saw it
+	foreign   atomic.Int32 // services known by the peer's word only
 
-	lastEvent uint64 // sequence of the peer's last event; of the reader goroutine
-	lastBeat  int64  // of the ticker goroutine
+	condition atomic.Pointer[condition]
 
-	// The following are written by the link's reader goroutine, except that a newer
-	// link clears up, and guarded by Broker.mu.
-	up    bool
-	since int64
-}
+	eventsLost atomic.Uint64
+	flood      flood  // of the reader goroutine
+	lastEvent  uint64 // sequence of the peer's last event; of the reader goroutine
+	lastBeat   int64  // of the ticker goroutine
+	health     health // of the ticker goroutine
 
-// LinkState is one link as listings show it.
-type LinkState struct {
-	Name     string `json:"name"`
-	Endpoint string `json:"endpoint"`
-	State    string `json:"state"` // up or down
-	Dialled  bool   `json:"dialled"`
-	SinceMs  int64  `json:"since_ms"` // in this state
-	Error    string `json:"error,omitempty"`
-	RTTUs    int64  `json:"rtt_us"`
+	due, routed uint64 // of the gossip goroutine
+
+	// The following are guarded by Broker.mu.
+	up      bool
+	since   int64 // broker clock; when it was established or, standing by, replaced
+	retired bool  // told to the peer: it goes when it holds nothing more
+
+	established int64 // broker clock; set before others know the link
+	replaces    *link // which has to be told; of the reader goroutine
 }
 
 // peerName is the other broker's name, or its endpoint while that is unknown.
@@ -62,86 +69,40 @@ func (l *link) updateEvery() time.Duration {
 	return updateInterval
 }
 
-// dialPeer keeps one configured link up until ctx ends.
-func (b *Broker) dialPeer(ctx context.Context, endpoint string) {
-	backoff := zsock.Backoff{}
-	last := ""
-	for ctx.Err() == nil {
-		began := b.now()
-		err := b.runLink(ctx, endpoint)
-		if ctx.Err() != nil {
-			return
-		}
-		if errors.Is(err, errSelf) {
-			b.log.Error("peer link refused: the endpoint leads to this broker itself; remove it from --peer", "endpoint", endpoint)
-			b.setPeerError(endpoint, err)
-			return
-		}
-		b.setPeerError(endpoint, err)
-		if text := err.Error(); text != last && !errors.Is(err, errDuplicate) {
-			last = text
-			b.log.Warn("peer link down", "endpoint", endpoint, "error", err)
-		}
-		if b.now()-began > int64(10*time.Second) {
-			backoff.Reset()
-			last = ""
-		}
-		if !b.sleepUnlinked(ctx, endpoint, backoff.Next()) {
-			return
-		}
-	}
+// way is the road to the peer, as the policy sees it.
+func (l *link) way() way {
+	rtt := time.Duration(l.rtt.Load())
+	oneWay := rtt/2 + l.cost
+	mute := l.paused.Load() || l.standby.Load()
+	return way{oneWay: oneWay, class: latencyClass(oneWay, l.otherZone), patience: patience(rtt, l.updateEvery()),
+		shut: mute || l.shut(), mute: mute}
 }
 
-// sleepUnlinked waits for d, and longer while the peer is linked by its own dialling.
-func (b *Broker) sleepUnlinked(ctx context.Context, endpoint string, d time.Duration) bool {
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(d):
-		}
-		if !b.linkedBy(endpoint) {
-			return true
-		}
-		d = time.Second
-	}
+// shut tells whether nothing new may be sent over the link.
+func (l *link) shut() bool {
+	return l.draining.Load() || l.paused.Load() || l.standby.Load() || l.damped.Load() > 0
 }
 
-// Reasons for which a link may not be.
-var (
-	errSelf      = errors.New("the endpoint leads to this broker itself")
-	errDuplicate = errors.New("second link to the same broker")
-	errManyLinks = errors.New("too many links")
-	errTwin      = errors.New("another broker of the same name is linked: give each its own --name")
-	errDeaf      = errors.New("the peer does not hear us")
-)
-
-// runLink dials and serves one link until it ends.
-func (b *Broker) runLink(ctx context.Context, endpoint string) error {
-	l := &link{b: b, dialled: endpoint}
-	l.c = &conn{}
-	l.c.link.Store(l)
-	dialCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	z, err := zsock.Dial(dialCtx, endpoint, b.socketConfig(zsock.Dealer), b)
-	cancel()
-	if err != nil {
-		return err
-	}
-	z.User = l.c
-	return z.Run(ctx)
+// pace is how often at most the peer is told of changes. It counts on what it was
+// told once, so later links do not make it much longer.
+func (l *link) pace() int64 {
+	every := updateEvery(int(l.b.linkCount.Load()), time.Duration(l.rtt.Load()/2))
+	return int64(min(every, l.announced*2+25*time.Millisecond))
 }
 
 // opened says hello on a link this side dialled.
 func (l *link) opened() {
 	var batch zsock.Batch
-	l.c.sendControl(&batch, &mdp.Command{Role: mdp.Peer, Kind: mdp.Hello, Map: mdp.EncodeMap(l.b.hello())})
+	l.c.sendControl(&batch, &mdp.Command{Role: mdp.Peer, Kind: mdp.Hello, Map: mdp.EncodeMap(l.hello())})
 	batch.Flush()
 }
 
 // hello is this broker's word about itself to a peer.
-func (b *Broker) hello() *mdp.HelloMap {
-	return &mdp.HelloMap{Instance: b.incarnation, Name: b.name, Incarnation: b.incarnation, Revision: mdp.Revision,
-		UpdateMs: int(b.updateEvery() / time.Millisecond), Advertise: b.cfg.Advertise}
+func (l *link) hello() *mdp.HelloMap {
+	b := l.b
+	l.announced = updateEvery(int(b.linkCount.Load())+1, 0)
+	return &mdp.HelloMap{Instance: b.incarnation, Name: b.name, Incarnation: b.incarnation, Revision: mdp.Revision, Zone: b.cfg.Zone,
+		UpdateMs: int(l.announced / time.Millisecond), CostUs: l.cost.Microseconds(), Advertise: b.cfg.Advertise}
 }
 
 // fromPeer handles one command of a peer link.
@@ -176,7 +137,7 @@ func (c *conn) fromPeer(batch *zsock.Batch, m *zsock.Msg) {
 	case mdp.Heartbeat:
 		l.beat(batch)
 	case mdp.Drain:
-		l.draining.Store(true)
+		l.drained(batch)
 	case mdp.Bye:
 		c.z.Close(errBye)
 	}
@@ -199,9 +160,9 @@ func (c *conn) acceptLink(batch *zsock.Batch) {
 		return
 	}
 	c.link.Store(l)
-	cmd.Map = mdp.EncodeMap(c.b.hello())
+	cmd.Map = mdp.EncodeMap(l.hello())
 	c.sendControl(batch, &cmd)
-	c.b.tellEverything(batch, l)
+	l.open(batch)
 }
 
 // refusal is what a peer is told whose link may not be.
@@ -243,51 +204,129 @@ func (l *link) welcomed(batch *zsock.Batch) {
 		l.c.z.Close(err)
 		return
 	}
-	l.b.tellEverything(batch, l)
+	l.open(batch)
 }
 
-// establish enters a link, or says why it may not be. Where both sides dialled,
-// the link dialled by the broker with the smaller name stays.
+// open lets everything else follow WELCOME.
+func (l *link) open(batch *zsock.Batch) {
+	l.ready.Store(true)
+	if l.replaces != nil {
+		l.replaces.sayDrain(batch)
+		l.replaces = nil
+	}
+	l.b.wakeGossip()
+}
+
+// establish enters a link, or says why it may not be.
+//
+// Where both sides dialled, each comes to have two links. A link that this side
+// dialled goes before one that was accepted: anybody can dial and say a name, but
+// what answers at a configured endpoint is what was configured. Both sides would
+// then keep their own; the broker of the smaller name decides, by DRAIN on the
+// other link. Until then the accepted one stands by at the side of the larger name.
 func (b *Broker) establish(l *link, hello *mdp.HelloMap) error {
 	if hello.Incarnation == b.incarnation {
 		return errSelf
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.draining.Load() {
+	old := b.links[hello.Name]
+	switch {
+	case b.draining.Load():
 		return errDrained
-	}
-	if len(b.links) >= maxLinks && b.links[hello.Name] == nil {
+	case len(b.links) >= maxLinks && old == nil:
 		return errManyLinks
-	}
-	if hello.Name == b.name {
+	case hello.Name == b.name:
 		return fmt.Errorf("%w (%s)", errTwin, b.name)
 	}
-	if old := b.links[hello.Name]; old != nil {
-		same := old.peer.Load().Incarnation == hello.Incarnation
-		alive := b.now()-old.heard.Load() < int64(2*b.cfg.Heartbeat)
-		if !same && alive {
-			return fmt.Errorf("%w (%s)", errTwin, hello.Name) // a restarted one's old link is silent, if not closed
-		}
-		crossed := same && (old.dialled == "") != (l.dialled == "")
-		if same && !crossed && alive {
-			return errDuplicate // whoever says so, the link that works stays
-		}
-		if crossed && (b.name < hello.Name) != (l.dialled != "") {
+	if err := b.barredLocked(l, hello.Name); err != nil {
+		return err
+	}
+	l.learn(hello)
+	if old != nil {
+		if err := b.replaceLocked(old, l, hello); err != nil {
 			b.linkedTo(l.dialled, hello.Name)
-			return errDuplicate
+			return err
 		}
+	}
+	b.enterLocked(l, hello.Name)
+	return nil
+}
+
+// learn keeps what the peer says about itself.
+func (l *link) learn(hello *mdp.HelloMap) {
+	zone := l.b.cfg.Zone
+	l.otherZone = zone != "" && hello.Zone != "" && zone != hello.Zone
+	if l.dialled == "" {
+		l.cost = min(max(time.Duration(hello.CostUs)*time.Microsecond, 0), maxCost)
+	}
+	l.peer.Store(hello)
+}
+
+// replaceLocked makes room for l where old is linked to a broker of its name, or
+// says why not.
+func (b *Broker) replaceLocked(old, l *link, hello *mdp.HelloMap) error {
+	same := old.peer.Load().Incarnation == hello.Incarnation
+	alive := b.now()-old.heard.Load() < int64(2*b.cfg.Heartbeat)
+	crossed := same && alive && b.spares[hello.Name] == nil
+	switch {
+	case old.dialled == "" && l.dialled != "" && crossed && b.name < hello.Name:
+		old.retireLocked()
+		l.replaces = old
+	case old.dialled == "" && l.dialled != "" && crossed:
+		old.standby.Store(true)
+		old.since = b.now()
+		b.spares[hello.Name] = old
+	case old.dialled == "" && l.dialled != "":
+		b.count.linksDisplaced.Add(1)
+		old.up = false
+		old.c.z.Close(errDisplaced)
+	case !same && (alive || old.dialled != ""):
+		return fmt.Errorf("%w (%s)", errTwin, hello.Name) // a restarted one's old link is silent, if not closed
+	case alive || old.dialled != "" && l.dialled == "":
+		return errDuplicate // whoever says so, the link that works stays
+	default:
 		old.up = false
 		old.c.z.Close(errDuplicate)
 	}
-	l.peer.Store(hello)
-	l.up, l.since = true, b.now()
-	l.heard.Store(l.since)
-	b.links[hello.Name] = l
-	b.linkCount.Store(int32(len(b.links)))
-	b.linkedTo(l.dialled, hello.Name)
-	b.note(hclog.Info, "peer link up", "broker", hello.Name, "remote", l.c.z.Peer().Remote, "dialled", l.dialled != "")
 	return nil
+}
+
+// enterLocked makes l the link to the broker of this name.
+func (b *Broker) enterLocked(l *link, name string) {
+	l.standby.Store(false)
+	l.up, l.since = true, b.now()
+	l.established = l.since
+	l.heard.Store(l.since)
+	l.paused.Store(b.pausedPeers[name])
+	b.links[name] = l
+	b.linkCount.Store(int32(len(b.links)))
+	b.linkedTo(l.dialled, name)
+	b.dampLocked(l, name)
+	b.note(hclog.Info, "peer link up", "broker", name, "remote", l.c.z.Peer().Remote, "dialled", l.dialled != "")
+}
+
+// retireLocked takes a link out of use in favour of another one to the same
+// broker. What was sent over it is still answered.
+func (l *link) retireLocked() {
+	l.standby.Store(true)
+	l.up, l.retired, l.since = false, true, l.b.now()
+}
+
+// drained takes DRAIN: nothing new goes over the link, and if another link to the
+// same broker stands by, it is in use from here on.
+func (l *link) drained(batch *zsock.Batch) {
+	l.draining.Store(true)
+	b := l.b
+	b.mu.Lock()
+	name := l.peerName()
+	if spare := b.spares[name]; spare != nil && b.links[name] == l {
+		delete(b.spares, name)
+		l.retireLocked()
+		b.enterLocked(spare, name)
+	}
+	b.mu.Unlock()
+	b.wakeGossip()
 }
 
 // closed takes the link's routes down: what was sent over it is tried elsewhere.
@@ -297,15 +336,25 @@ func (l *link) closed(batch *zsock.Batch, err error) {
 		return // it never was up
 	}
 	b.mu.Lock()
-	wasUp := l.up
-	if name := l.peerName(); b.links[name] == l {
+	wasUp, name := l.up, l.peerName()
+	l.up = false
+	spare := b.spares[name]
+	if spare == l {
+		delete(b.spares, name)
+	}
+	if b.links[name] == l {
 		delete(b.links, name)
+		if spare != nil {
+			delete(b.spares, name)
+			b.enterLocked(spare, name)
+		} else {
+			b.lostLocked(l, name, err)
+		}
 		b.linkCount.Store(int32(len(b.links)))
 	}
-	l.up = false
 	b.mu.Unlock()
 	if wasUp {
-		b.log.Warn("peer link lost", "broker", l.peerName(), "error", err)
+		b.note(hclog.Warn, "peer link lost", "broker", name, "error", err)
 	}
 	l.down.Store(true)
 	for _, s := range b.allServices() {
@@ -315,6 +364,7 @@ func (l *link) closed(batch *zsock.Batch, err error) {
 		}
 		s.mu.Unlock()
 	}
+	b.wakeGossip()
 }
 
 // answer takes a PARTIAL or FINAL to a request we sent over the link.
@@ -328,18 +378,51 @@ func (l *link) answer(batch *zsock.Batch, m *zsock.Msg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.routeTo(l)
-	p.hear(&cmd.Head.Load, cmd.Head.Flags&mdp.FlagNeed != 0, l.b.now())
+	s.hearFrom(l, &cmd.Head.Load, cmd.Head.Flags&mdp.FlagNeed != 0, p.once, l.b.now())
 	p.answered(batch, cmd, m)
 	s.dispatch(batch)
+}
+
+// Bounds of what one peer may say.
+const (
+	maxForeign  = 1_000   // services known by its word only
+	maxMessages = 2_000   // STATE and INTEREST, a second
+	maxEntries  = 200_000 // of STATE, a second
+)
+
+// flood counts what came over a link in the present second.
+type flood struct {
+	second            int64
+	messages, entries int
+}
+
+// tooMuch counts one message, or more entries, and tells whether that is a flood.
+func (f *flood) tooMuch(messages, entries int, now int64) bool {
+	if second := now / int64(time.Second); second != f.second {
+		*f = flood{second: second}
+	}
+	f.messages += messages
+	f.entries += entries
+	return f.messages > maxMessages || f.entries > maxEntries
+}
+
+// flooded ends the link of a peer that says more than it may.
+func (l *link) flooded(messages, entries int, now int64) bool {
+	if !l.flood.tooMuch(messages, entries, now) {
+		return false
+	}
+	l.b.count.floods.Add(1)
+	l.c.z.Close(errFlood)
+	return true
 }
 
 // hearState takes the peer's entries for the services that changed.
 func (l *link) hearState(batch *zsock.Batch, m *zsock.Msg) {
 	frames := m.Frames()
-	if len(frames) <= l.c.cmd.Body {
+	now := l.b.now()
+	if l.flooded(1, 0, now) || len(frames) <= l.c.cmd.Body {
 		return
 	}
-	now := l.b.now()
 	var e mdp.StateEntry
 	for rest := frames[l.c.cmd.Body]; len(rest) > 0; {
 		var err error
@@ -347,18 +430,41 @@ func (l *link) hearState(batch *zsock.Batch, m *zsock.Msg) {
 			l.b.count.protocolErrors.Add(1)
 			return
 		}
-		if silent(&e.Load) && l.b.find(e.Service) == nil {
-			continue
-		}
-		s, refused := l.b.require(nil, e.Service, 0)
-		if refused != nil {
-			l.b.count.stateDropped.Add(1)
+		if l.flooded(0, 1, now) {
 			return
 		}
-		s.routeTo(l).hear(&e.Load, e.Need, now)
-		s.dispatch(batch)
+		s := l.serviceOf(&e)
+		if s == nil {
+			continue
+		}
+		p := s.hearFrom(l, &e.Load, e.Need, e.Once, now)
+		if s.capacity == 0 {
+			s.move(batch, now)
+		}
+		s.moveTo(batch, p, now)
 		s.mu.Unlock()
 	}
+}
+
+// serviceOf finds the service an entry is about, locked, or nil. One peer's word
+// alone adds a bounded number of them.
+func (l *link) serviceOf(e *mdp.StateEntry) *service {
+	if l.b.find(e.Service) == nil {
+		switch {
+		case silent(&e.Load):
+			return nil
+		case l.foreign.Load() >= maxForeign:
+			l.b.count.stateDropped.Add(1)
+			return nil
+		}
+		l.foreign.Add(1) // the sweep counts anew
+	}
+	s, refused := l.b.require(nil, e.Service, 0)
+	if refused != nil {
+		l.b.count.stateDropped.Add(1)
+		return nil
+	}
+	return s
 }
 
 // beat takes a heartbeat. The peer says how long ago it last heard us: when that

@@ -97,9 +97,12 @@ func (t *ticks) expireDue(now int64) {
 func (t *ticks) sweep(now int64) {
 	t.b.detached.expire(now)
 	var batch zsock.Batch
+	foreign := make(map[*link]int32)
 	for _, s := range t.services {
 		s.mu.Lock()
 		s.sweep(&batch, now)
+		s.countSuspects(now)
+		s.countForeign(foreign)
 		unused := s.unusedLocked()
 		s.mu.Unlock()
 		if unused {
@@ -107,6 +110,7 @@ func (t *ticks) sweep(now int64) {
 		}
 	}
 	batch.Flush()
+	t.b.judge(now, foreign)
 }
 
 func (s *service) sweep(batch *zsock.Batch, now int64) {
@@ -140,6 +144,9 @@ func (b *Broker) beat(now int64, grace bool) {
 		c.observe(now)
 		if grace {
 			c.watch.heard = now // before it is said to peers how long they were silent
+		}
+		if l := c.link.Load(); l != nil {
+			l.look(&batch, now)
 		}
 		c.sayAlive(&batch, now)
 		c.expireSilent(&batch, now)

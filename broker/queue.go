@@ -82,6 +82,32 @@ func (q *queue) next() *request {
 	return q.turns.first.requests.first
 }
 
+// after finds the first request that may be taken among those that have skip others
+// before them, as clients take turns, or nil. It looks at a bounded number.
+func (q *queue) after(skip int, may func(*request) bool) *request {
+	if q.n <= skip {
+		return nil
+	}
+	depth, deeper := skip/q.turns.n, skip%q.turns.n
+	looked := 0
+	for l := q.turns.first; l != nil && looked < maxLookedThrough; l = l.turn.next {
+		d := depth
+		if deeper > 0 {
+			deeper--
+			d++
+		}
+		r := l.requests.first
+		for ; r != nil && looked < maxLookedThrough && (d > 0 || !may(r)); r = r.waiting.next {
+			looked++
+			d--
+		}
+		if r != nil && d <= 0 && may(r) {
+			return r
+		}
+	}
+	return nil
+}
+
 // sweep forgets the lines of clients that wait for nothing.
 func (q *queue) sweep() {
 	for client, l := range q.lines {

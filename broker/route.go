@@ -1,42 +1,22 @@
 package broker
 
 import (
-	"math/rand/v2"
-	"time"
-
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
 )
 
-// route is one peer as seen from one service: what it offers, and the accounting
-// of what was sent to it. Guarded by the service's mutex.
+// route is one peer as seen from one service. Guarded by the service's mutex.
 type route struct {
 	service *service
 	link    *link
-	load    mdp.Load // the peer's last word
-	need    bool     // it has no idle worker for the service
-	heardAt int64    // broker clock of that word
-	askedAt int64    // first request sent since then; 0: none
-
-	sent     uint32 // requests sent to the peer, ever
-	received uint32 // requests got from the peer, ever
-	told     told
-	held     []held // sent and not answered
-}
-
-// told is what the peer was last told; it is told again when something changed.
-type told struct {
-	idle, queue, workers, via uint32 // all but workers in coarse steps
-	need                      bool
-	seen                      uint32
+	ledger
+	held []held // sent and not answered
 }
 
 // routeTo finds or adds the route to a peer. A link that is down gets no new one.
 func (s *service) routeTo(l *link) *route {
-	for _, p := range s.routes {
-		if p.link == l {
-			return p
-		}
+	if p := s.routeIfAny(l); p != nil {
+		return p
 	}
 	p := &route{service: s, link: l}
 	if !l.down.Load() {
@@ -45,121 +25,208 @@ func (s *service) routeTo(l *link) *route {
 	return p
 }
 
-// hear takes over the peer's word about itself.
-func (p *route) hear(load *mdp.Load, need bool, now int64) {
-	p.load, p.need, p.heardAt, p.askedAt = *load, need, now, 0
+func (s *service) routeIfAny(l *link) *route {
+	for _, p := range s.routes {
+		if p.link == l {
+			return p
+		}
+	}
+	return nil
+}
+
+// hearFrom takes a peer's word about itself, from wherever it was read.
+func (s *service) hearFrom(l *link, load *mdp.Load, need, once bool, now int64) *route {
+	p := s.routeTo(l)
+	if !p.hear(load, need, once, now) {
+		s.b.count.peerLies.Add(1)
+	}
+	return p
 }
 
 // hearRequest takes the word that rides on every request of a peer, and counts it.
-func (s *service) hearRequest(l *link, cmd *mdp.Command, now int64) {
+func (s *service) hearRequest(batch *zsock.Batch, l *link, cmd *mdp.Command, now int64) {
 	p := s.routeTo(l)
-	p.received++
-	p.hear(&cmd.Head.Load, cmd.Head.Flags&mdp.FlagNeed != 0, now)
+	p.receive(now)
+	s.hearFrom(l, &cmd.Head.Load, cmd.Head.Flags&mdp.FlagNeed != 0, p.once, now)
 	s.changed()
+	s.moveTo(batch, p, now)
 }
-
-// staleAfter is how long a peer's word counts without being refreshed.
-const staleAfter = int64(3 * time.Second)
 
 // silent tells whether an entry says nothing at all.
 func silent(l *mdp.Load) bool { return l.Workers == 0 && l.Queue == 0 && l.Via == 0 }
 
-// offers tells whether the peer, or one behind it, has workers for the service and
-// takes requests.
-func (p *route) offers(now int64) bool {
-	return (p.load.Workers > 0 || p.load.Via > 0) && now-p.heardAt <= staleAfter && !p.link.draining.Load()
+// offersNow tells whether the peer, or one behind it, takes requests.
+func (p *route) offersNow(now int64) bool {
+	return p.offers() && p.fresh(now) && !p.link.shut()
 }
 
-// believedIdle is what the peer offered less what it was sent since. Counters are
-// cumulative, so a lost or crossing message cannot make the belief drift.
-func (p *route) believedIdle() int {
-	return int(p.load.Idle) - int(int32(p.sent-p.load.Seen))
-}
-
-// view is the route as the choice sees it.
-func (p *route) view(now int64) view {
-	if p.heardAt == 0 || now-p.heardAt > staleAfter || p.link.draining.Load() {
-		return view{suspect: true}
+// standing is this broker's own state for the service, as peers may know it.
+func (s *service) standing() standing {
+	st := standing{idle: s.meshFree, queue: s.queued(), workers: s.meshCapacity, mean: s.mean.duration(),
+		need: s.free == 0, once: s.onceWorkers > 0}
+	if s.b.draining.Load() {
+		st.idle, st.workers = 0, 0
 	}
-	rtt := p.link.rtt.Load()
-	patience := int64(50*time.Millisecond) + rtt + 2*int64(p.link.updateEvery())
-	return view{
-		idle:    p.believedIdle(),
-		queue:   int(p.load.Queue),
-		via:     int(p.load.Via),
-		workers: int(p.load.Workers),
-		mean:    time.Duration(p.load.MeanUs) * time.Microsecond,
-		oneWay:  time.Duration(rtt / 2),
-		suspect: p.askedAt != 0 && now-p.askedAt > patience,
-	}
+	return st
 }
 
-// offload hands a new request that no worker here can take to a peer, if the
-// policy finds one. It reports false when the request has to wait here.
-func (s *service) offload(batch *zsock.Batch, r *request, now int64) bool {
-	if len(s.routes) == 0 || r.hops == 0 {
-		return false
+// neighbours lists the routes as the policy sees them, in the same order. The
+// list is the service's own, until the next call.
+func (s *service) neighbours() []neighbour {
+	s.around = s.around[:0]
+	for _, p := range s.routes {
+		s.around = append(s.around, neighbour{&p.ledger, p.link.way()})
+	}
+	return s.around
+}
+
+// wordFor is what a request or an answer over the link says of this broker; the
+// peer then knows how many of its requests came.
+func (s *service) wordFor(l *link, now int64) (load mdp.Load, flags uint8) {
+	p := s.routeIfAny(l)
+	if p == nil {
+		return mdp.Load{}, 0 // the link is going down
+	}
+	st := s.standing()
+	load = st.word(s.neighbours(), s.indexOf(p), now)
+	p.confirmed()
+	if st.need {
+		flags = mdp.FlagNeed
+	}
+	return load, flags
+}
+
+func (s *service) indexOf(p *route) int {
+	for i, q := range s.routes {
+		if p == q {
+			return i
+		}
+	}
+	return -1
+}
+
+// here is this broker as one that could take the request itself.
+func (s *service) here(r *request) view {
+	if s.b.draining.Load() {
+		return view{}
 	}
 	here := view{idle: s.free, queue: s.queued(), workers: s.capacity, mean: s.mean.duration()}
 	if r.guest() {
 		here.idle, here.workers = s.meshFree, s.meshCapacity
 	}
-	return s.send(batch, r, now, func(peers []view) int { return choose(here, peers, int(r.hops), rand.IntN) })
+	return here
 }
 
-// move hands the request at the head of a queue to a peer that is believed idle
-// and nearer than the next worker here is free.
-func (s *service) move(batch *zsock.Batch, r *request, now int64) bool {
-	if r.hops == 0 || !s.peerIdle() {
+// offload hands a request that no worker here can take to a peer, if the policy
+// finds one. It reports false when the request has to wait here.
+func (s *service) offload(batch *zsock.Batch, r *request, now int64) bool {
+	here := s.here(r)
+	return s.handOn(batch, r, now, func(peers []view) int { return choose(here, peers, int(r.hops), byLot) })
+}
+
+// moveOne hands a request to a peer that is believed idle and nearer than the next
+// worker here is free.
+func (s *service) moveOne(batch *zsock.Batch, r *request, now int64) bool {
+	next := view{workers: s.capacity, mean: s.mean.duration()}
+	return s.handOn(batch, r, now, func(peers []view) int { return chooseIdle(peers, next.wait(), byLot) })
+}
+
+// handOn gives r to the peer that choice picks, or to the next one if that peer's
+// connection refuses.
+func (s *service) handOn(batch *zsock.Batch, r *request, now int64, choice func([]view) int) bool {
+	if len(s.routes) == 0 || r.hops == 0 {
 		return false
 	}
-	next := view{workers: s.capacity, mean: s.mean.duration()}
-	if r.guest() {
-		next.workers = s.meshCapacity
-	}
-	return s.send(batch, r, now, func(peers []view) int { return chooseIdle(peers, next.wait(), rand.IntN) })
-}
-
-// peerIdle tells whether any peer may be idle; it saves the way to the choice.
-func (s *service) peerIdle() bool {
+	views := s.views[:0]
 	for _, p := range s.routes {
-		if p.believedIdle() > 0 {
-			return true
+		v := view{suspect: true}
+		if s.mayGo(r, p) {
+			v = p.view(p.link.way(), now)
 		}
+		views = append(views, v)
 	}
-	return false
-}
-
-// send gives r to the peer that choice picks, or to the next one if that peer's
-// connection refuses.
-func (s *service) send(batch *zsock.Batch, r *request, now int64, choice func([]view) int) bool {
-	routes, views := s.candidates(r, now)
+	s.views = views
 	for {
 		i := choice(views)
 		if i < 0 {
 			return false
 		}
-		if routes[i].request(batch, r, now) {
-			s.stats.Offloaded++
-			s.dequeue(r, true)
+		if s.handTo(batch, r, s.routes[i], now) {
 			return true
 		}
 		views[i].suspect = true
 	}
 }
 
-// candidates are the routes a request may take: never back where it came from.
-func (s *service) candidates(r *request, now int64) ([]*route, []view) {
-	routes := make([]*route, 0, len(s.routes))
-	views := make([]view, 0, len(s.routes))
-	for _, p := range s.routes {
-		if r.from.conn != nil && r.from.conn == p.link.c || r.holder(nil, p) >= 0 {
-			continue
-		}
-		routes, views = append(routes, p), append(views, p.view(now))
-	}
-	return routes, views
+// mayGo: never back where it came from.
+func (s *service) mayGo(r *request, p *route) bool {
+	return r.hops > 0 && (r.from.conn == nil || r.from.conn != p.link.c) && r.holder(nil, p) < 0
 }
+
+// handTo gives r to a peer, and reports false if its connection refuses.
+func (s *service) handTo(batch *zsock.Batch, r *request, p *route, now int64) bool {
+	if !p.request(batch, r, now) {
+		return false
+	}
+	s.stats.Offloaded++
+	s.dequeue(r, true)
+	return true
+}
+
+// move hands queued requests to peers that have room. Where nobody works here,
+// requests go on as if they came now; else those that gain by it.
+func (s *service) move(batch *zsock.Batch, now int64) {
+	if len(s.routes) == 0 || s.queued() == 0 {
+		return
+	}
+	for _, p := range s.routes {
+		s.moveTo(batch, p, now)
+	}
+	if s.capacity == 0 || s.b.draining.Load() {
+		for r := s.own.next(); r != nil && s.offload(batch, r, now); r = s.own.next() {
+		}
+	}
+}
+
+// moveTo hands a peer that is believed idle the first requests in turn that would
+// wait here for longer than the way takes.
+func (s *service) moveTo(batch *zsock.Batch, p *route, now int64) {
+	if s.own.n+s.guests.n == 0 || p.believedIdle() <= 0 {
+		return
+	}
+	v := p.view(p.link.way(), now)
+	if v.suspect {
+		return
+	}
+	st := standing{workers: s.capacity, mean: s.mean.duration()}
+	skip := st.waitsLonger(v.oneWay)
+	for p.believedIdle() > 0 {
+		r := s.after(skip, p)
+		if r == nil || !s.handTo(batch, r, p, now) {
+			return
+		}
+	}
+}
+
+// after is the older one of the two requests, of clients here and of guests, that
+// have skip others before them and may go to the peer; nil if there is none.
+func (s *service) after(skip int, p *route) *request {
+	may := func(r *request) bool { return s.mayGo(r, p) }
+	all := s.own.n + s.guests.n
+	if skip >= all {
+		return nil
+	}
+	own := s.own.after(skip*s.own.n/all, may)
+	guest := s.guests.after(skip*s.guests.n/all, may)
+	if own == nil || guest != nil && guest.entered < own.entered {
+		return guest
+	}
+	return own
+}
+
+// maxLookedThrough bounds the search for a request that may move to one peer, and
+// for the place of a request whose age a peer told.
+const maxLookedThrough = 1000
 
 // routeFlags are the flags of a request that a peer is told. Whether to wait for
 // a worker is for the home broker to say.
@@ -169,21 +236,18 @@ const routeFlags = mdp.FlagOnce | mdp.FlagRestartable
 func (p *route) request(batch *zsock.Batch, r *request, now int64) bool {
 	s := p.service
 	cmd := mdp.Command{Role: mdp.Peer, Kind: mdp.Request, Dialect: mdp.Native, Service: s.nameFrame}
-	cmd.Head = mdp.Head{Flags: r.flags & routeFlags, Token: r.token(), ID: r.id,
-		Remaining: r.remaining(now), Attempt: r.nextAttempt(), Hops: r.hops - 1}
-	cmd.Head.Load = s.loadFor(p.link, now)
-	cmd.Head.Load.ElapsedMs = elapsedMs(r, now)
-	if s.free == 0 {
-		cmd.Head.Flags |= mdp.FlagNeed
+	if p.once {
+		r.flags |= mdp.FlagOnce // a wish of the workers there: its home must know before one of them runs
 	}
+	load, need := s.wordFor(p.link, now)
+	cmd.Head = mdp.Head{Flags: r.flags&routeFlags | need, Token: r.token(), ID: r.id,
+		Remaining: r.remaining(now), Attempt: r.nextAttempt(), Hops: r.hops - 1, Load: load}
+	cmd.Head.Load.ElapsedMs = elapsedMs(r, now)
 	if err := p.link.c.send(batch, &cmd, r.body); err != nil {
 		s.b.count.requestsRefused.Add(1)
 		return false
 	}
-	p.sent++
-	if p.askedAt == 0 {
-		p.askedAt = now
-	}
+	p.ask(now)
 	r.hold(nil, p, len(p.held), now)
 	p.held = append(p.held, held{token: r.token(), r: r})
 	return true
@@ -244,26 +308,4 @@ func (p *route) drop(batch *zsock.Batch) {
 	}
 	s.changed()
 	s.dispatch(batch)
-}
-
-// loadFor is this broker's entry for the service, with the whole idle count: what
-// requests and answers carry. Workers of scope local are not told of.
-func (s *service) loadFor(l *link, now int64) mdp.Load {
-	load := mdp.Load{
-		Idle:    uint32(s.meshFree),
-		Queue:   uint32(s.queued()),
-		MeanUs:  uint32(s.mean.duration() / time.Microsecond),
-		Workers: uint32(s.meshCapacity),
-	}
-	if s.b.draining.Load() {
-		load.Idle, load.Workers = 0, 0
-	}
-	for _, p := range s.routes {
-		if p.link == l {
-			load.Seen = p.received
-		} else if v := p.view(now); !v.suspect && v.idle > 0 {
-			load.Via += uint32(v.idle)
-		}
-	}
-	return load
 }

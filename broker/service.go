@@ -41,10 +41,14 @@ type service struct {
 
 	budget budget // of what suspicion may move
 
-	routes []*route // peers that spoke of the service
-	mean   ewma     // service time, for estimates of waiting
+	routes      []*route // peers that spoke of the service
+	mean        ewma     // service time here, for estimates of waiting
+	onceWorkers int      // of scope mesh, that run what they get at most once
+	listed      bool     // among the broker's news
+	draw        uint32   // who gets the odd idle place
+	around      []neighbour
+	views       []view // these two are only there to be used again
 
-	told  bool // peers know the present state
 	stats serviceStats
 }
 
@@ -62,7 +66,7 @@ type serviceStats struct {
 }
 
 func newService(b *Broker, name string) *service {
-	s := &service{name: name, nameFrame: []byte(name), b: b, told: true} // there was nothing to tell yet
+	s := &service{name: name, nameFrame: []byte(name), b: b}
 	s.table.base = rand.Uint32() >> 1
 	s.own.init(&s.turns)
 	s.guests.init(&s.turns)
@@ -146,11 +150,11 @@ func (b *Broker) forgetIfUnused(s *service) {
 
 func (s *service) unusedLocked() bool {
 	for _, p := range s.routes {
-		if !silent(&p.load) || p.sent > 0 || p.received > 0 {
+		if !silent(&p.load) || p.sent > 0 || p.received > 0 || p.told.workers > 0 || p.told.queue > 0 || p.told.via > 0 {
 			return false
 		}
 	}
-	return s.workers.n == 0 && s.table.live == 0 && (s.told || s.b.linkCount.Load() == 0)
+	return s.workers.n == 0 && s.table.live == 0
 }
 
 // admit makes room for one request with size octets of body and envelope, or says
@@ -190,7 +194,7 @@ func (s *service) offered(now int64) bool {
 // offeredByPeer tells whether a linked broker has workers for the service.
 func (s *service) offeredByPeer(now int64) bool {
 	for _, p := range s.routes {
-		if p.offers(now) {
+		if p.offersNow(now) {
 			return true
 		}
 	}

@@ -86,6 +86,10 @@ func (c *conn) register(batch *zsock.Batch, before *worker) {
 func (w *worker) enter(batch *zsock.Batch, s *service) {
 	w.service = s
 	s.workers.pushBack(w)
+	if w.hello.Once && !w.local {
+		s.onceWorkers++
+		s.turnAway(batch)
+	}
 	w.conn.worker.Store(w)
 	if w.dialect == mdp.Native {
 		w.conn.welcome(batch, mdp.Worker)
@@ -186,6 +190,9 @@ func (w *worker) exit(batch *zsock.Batch, why string) (n int, left bool) {
 	if w.due {
 		s.unheard.remove(w)
 		w.due = false
+	}
+	if w.hello.Once && !w.local {
+		s.onceWorkers--
 	}
 	held := w.held
 	n = len(held)

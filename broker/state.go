@@ -100,7 +100,7 @@ func (b *Broker) Services() []ServiceState {
 			st.OldestMs = (now - oldest) / 1e6
 		}
 		for _, p := range s.routes {
-			if p.offers(now) {
+			if p.offersNow(now) {
 				st.Peers++
 			}
 		}
@@ -151,25 +151,4 @@ func (w *worker) scope() string {
 		return "local"
 	}
 	return "mesh"
-}
-
-// Peers lists the links that are up and the configured ones that are not.
-func (b *Broker) Peers() []LinkState {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	now := b.now()
-	out := []LinkState{}
-	for name, l := range b.links {
-		out = append(out, LinkState{Name: name, Endpoint: l.c.z.Peer().Remote, State: "up", Dialled: l.dialled != "",
-			SinceMs: (now - l.since) / 1e6, RTTUs: l.rtt.Load() / 1e3})
-	}
-	for endpoint, d := range b.dials {
-		if d.name == "" || b.links[d.name] == nil {
-			out = append(out, LinkState{Name: d.name, Endpoint: endpoint, State: "down", Dialled: true, SinceMs: (now - d.since) / 1e6, Error: d.err})
-		}
-	}
-	slices.SortFunc(out, func(x, y LinkState) int {
-		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Endpoint, y.Endpoint))
-	})
-	return out
 }

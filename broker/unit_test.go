@@ -28,7 +28,11 @@ func TestChoose(t *testing.T) {
 		{"an idle peer", busyHere, []view{{workers: 2, queue: 30, mean: 10 * ms}, {idle: 1, workers: 1}}, 2, 0, 1},
 		{"by lot, weighted", busyHere, []view{{idle: 2, workers: 2}, {idle: 3, workers: 3}}, 2, 1, 0},
 		{"by lot, weighted, the other", busyHere, []view{{idle: 2, workers: 2}, {idle: 3, workers: 3}}, 2, 2, 1},
-		{"the nearest class first", busyHere, []view{{idle: 9, workers: 9, oneWay: 5 * ms}, {idle: 1, workers: 1, oneWay: ms / 2}}, 2, 0, 1},
+		{"the nearest class first", busyHere, []view{{idle: 9, workers: 9, oneWay: 5 * ms, class: 3}, {idle: 1, workers: 1, oneWay: ms / 2}}, 2, 0, 1},
+		{"the own zone first", busyHere, []view{{idle: 9, workers: 9, class: lengths}, {idle: 1, workers: 1, oneWay: 5 * ms, class: 3}}, 2, 0, 1},
+		{"idle before behind", busyHere, []view{{workers: 9, via: 9}, {idle: 1, workers: 1}}, 2, 0, 1},
+		{"behind before busy", busyHere, []view{{workers: 9, mean: ms, queue: 1}, {via: 1}}, 2, 0, 1},
+		{"claims beyond all figures", busyHere, []view{{workers: 1, queue: 1 << 32, mean: 1 << 52}}, 2, 0, -1},
 		{"too far for the wait here", view{queue: 1, workers: 4, mean: 10 * ms}, []view{{idle: 9, workers: 9, oneWay: 40 * ms}}, 1, 0, -1},
 		{"nobody here: any distance", view{}, []view{{idle: 1, workers: 1, oneWay: time.Second}}, 1, 0, 0},
 		{"suspects get nothing", busyHere, []view{{idle: 9, workers: 9, suspect: true}}, 2, 0, -1},
@@ -56,7 +60,7 @@ func TestChooseNeverLeavesTheRoad(t *testing.T) {
 		one := rapid.Custom(func(t *rapid.T) view {
 			return view{idle: figure.Draw(t, "idle"), queue: rapid.IntRange(0, 1<<32).Draw(t, "queue"), via: rapid.IntRange(0, 1<<32).Draw(t, "via"),
 				workers: rapid.IntRange(0, 1<<32).Draw(t, "workers"), mean: time.Duration(rapid.IntRange(0, 1<<32).Draw(t, "mean")) * time.Microsecond,
-				oneWay: time.Duration(rapid.IntRange(0, 1<<40).Draw(t, "way")), suspect: rapid.Bool().Draw(t, "suspect")}
+				oneWay: time.Duration(rapid.IntRange(0, 1<<40).Draw(t, "way")), class: rapid.IntRange(0, classes-1).Draw(t, "class"), suspect: rapid.Bool().Draw(t, "suspect")}
 		})
 		here, peers := one.Draw(t, "here"), rapid.SliceOfN(one, 0, 5).Draw(t, "peers")
 		lot := func(n int) int {
@@ -234,26 +238,148 @@ func TestCoarse(t *testing.T) {
 	}
 }
 
-func TestSlicesSumUp(t *testing.T) {
+// Idle places are divided among those in need, all of them, the odd ones to the
+// nearest and then by lot.
+func TestAnnouncedIdleSumsUp(t *testing.T) {
 	t.Parallel()
 	for needy := 1; needy < 6; needy++ {
-		for idle := range uint32(13) {
-			s := &service{}
-			for range needy {
-				s.routes = append(s.routes, &route{need: true}, &route{})
-			}
-			sum := uint32(0)
-			for _, p := range s.routes {
-				part := s.slice(p, idle)
-				if !p.need && part != 0 {
-					t.Fatal("a part for a peer without need")
+		for idle := range 13 {
+			for draw := range uint32(7) {
+				s := standing{idle: idle, workers: 20}
+				var all []neighbour
+				for i := range needy {
+					all = append(all, neighbour{&ledger{need: true}, way{class: i / 3}}, neighbour{&ledger{}, way{}},
+						neighbour{&ledger{need: true}, way{shut: true}}, neighbour{&ledger{need: true}, way{shut: true, mute: true}})
 				}
-				sum += part
-			}
-			if sum != idle {
-				t.Errorf("%d idle among %d: %d given", idle, needy, sum)
+				sum, near, far := uint32(0), uint32(1<<31), uint32(0)
+				for i, load := range s.announce(nil, all, draw, 1) {
+					if (!all[i].need || all[i].shut) && load.Idle != 0 || all[i].mute != (load.Workers == 0) {
+						t.Fatalf("neighbour %+v gets %+v", all[i].way, load)
+					}
+					if sum += load.Idle; all[i].need && !all[i].shut {
+						if all[i].class == 0 {
+							near = min(near, load.Idle)
+						} else {
+							far = max(far, load.Idle)
+						}
+					}
+				}
+				if sum != uint32(idle) || near < far {
+					t.Errorf("%d idle among %d: %d given, at least %d near, at most %d far", idle, needy, sum, near, far)
+				}
 			}
 		}
+	}
+}
+
+// Via counts what is believed idle at other neighbours no farther than the
+// receiver; words on requests and answers say the same as updates do.
+func TestVia(t *testing.T) {
+	t.Parallel()
+	all := []neighbour{
+		{&ledger{heardAt: 1, load: mdp.Load{Idle: 4}}, way{}},
+		{&ledger{heardAt: 1, load: mdp.Load{Idle: 2}, sent: 1}, way{class: 3}},
+		{&ledger{heardAt: 1, load: mdp.Load{Idle: 8}}, way{class: 9, shut: true}},
+		{&ledger{heardAt: 1, load: mdp.Load{Idle: 1}, sent: 5}, way{}},
+		{&ledger{}, way{class: classes - 1}},
+	}
+	s := standing{idle: 7, workers: 9}
+	updates := s.announce(nil, all, 0, 2)
+	for i, want := range []uint32{0, 4, 5, 4, 5} {
+		if word := s.word(all, i, 2); word.Via != want || updates[i].Via != want || word.Idle != 7 {
+			t.Errorf("neighbour %d is told of %d and %d behind us, want %d", i, word.Via, updates[i].Via, want)
+		}
+	}
+}
+
+// The ledger of one neighbour, step by step.
+func TestLedger(t *testing.T) {
+	t.Parallel()
+	const ms = int64(time.Millisecond)
+	var l ledger
+	hear := func(idle, seen uint32, now int64) bool {
+		return l.hear(&mdp.Load{Idle: idle, Workers: 9, Seen: seen}, false, false, now)
+	}
+	want := func(idle int, unconfirmed int64, now int64) {
+		t.Helper()
+		if got := l.believedIdle(); got != idle {
+			t.Errorf("believed idle %d, want %d", got, idle)
+		}
+		if got := l.unconfirmedFor(now); got != unconfirmed {
+			t.Errorf("unconfirmed for %d, want %d", got, unconfirmed)
+		}
+	}
+	hear(5, 0, 1*ms)
+	want(5, 0, 1*ms)
+	l.ask(2 * ms)
+	l.ask(3 * ms)
+	want(3, 2*ms, 4*ms)
+	hear(5, 1, 5*ms) // it crossed the second
+	want(4, 1*ms, 6*ms)
+	hear(5, 0, 6*ms) // an older word that came late takes nothing back
+	want(4, 2*ms, 7*ms)
+	hear(9, 1, 90*ms) // speaking is not confirming
+	want(8, 85*ms, 90*ms)
+	if v := l.view(way{patience: 80 * ms}, 90*ms); !v.suspect {
+		t.Error("not suspect")
+	}
+	hear(2, 2, 100*ms)
+	want(2, 0, 100*ms)
+	if hear(2, 3, 101*ms) {
+		t.Error("it confirmed what was never sent")
+	}
+	want(2, 0, 101*ms)
+	if v := l.view(way{}, 101*ms+staleAfter+1); !v.suspect {
+		t.Error("a word counts for ever")
+	}
+	l.sent, l.load.Seen = 1<<32-1, 1<<32-1 // counters go round
+	l.ask(200 * ms)
+	l.ask(200 * ms)
+	if !hear(3, 0, 201*ms) {
+		t.Error("the counter does not go round")
+	}
+	want(2, 0, 201*ms)
+}
+
+// What is worth a message before the refresh.
+func TestIsNews(t *testing.T) {
+	t.Parallel()
+	base := told{idle: 2, queue: 2, workers: 4}
+	for _, test := range []struct {
+		name string
+		need bool // the neighbour's
+		was  told
+		is   told
+		want bool
+	}{
+		{"nothing", true, base, base, false},
+		{"more idle, in need", true, base, told{idle: 3, queue: 2, workers: 4}, true},
+		{"more idle, not in need", false, base, told{idle: 3, queue: 2, workers: 4}, false},
+		{"idle withdrawn", false, base, told{idle: 1, queue: 2, workers: 4}, true},
+		{"longer queue, in need", true, base, told{idle: 2, queue: 3, workers: 4}, true},
+		{"longer queue, not in need", false, base, told{idle: 2, queue: 3, workers: 4}, false},
+		{"own need", false, base, told{idle: 2, queue: 2, workers: 4, need: true}, true},
+		{"own need, nothing waits", false, told{workers: 4}, told{workers: 4, need: true}, false},
+		{"workers came", false, told{}, told{workers: 4}, true},
+		{"workers left", false, told{workers: 4}, told{}, true},
+		{"runs once", false, base, told{idle: 2, queue: 2, workers: 4, once: true}, true},
+		{"behind us", false, told{}, told{via: 1}, true},
+		{"behind us, beside our own", true, base, told{idle: 2, queue: 2, workers: 4, via: 5}, false},
+		{"confirmed a moment ago", true, base, told{idle: 2, queue: 2, workers: 4, seen: 7}, false},
+	} {
+		l := ledger{need: test.need, told: test.was}
+		if got := l.isNews(test.is, 1); got != test.want {
+			t.Errorf("%s: %t", test.name, got)
+		}
+	}
+	l := ledger{told: base}
+	l.receive(1)
+	if l.isNews(base, 1) || !l.isNews(base, 1+int64(confirmWithin)) {
+		t.Error("a request is confirmed within its time, and not at once")
+	}
+	l.confirmed()
+	if l.isNews(told{idle: 2, queue: 2, workers: 4, seen: 1}, 1+int64(time.Second)) {
+		t.Error("confirmed again")
 	}
 }
 
@@ -265,6 +391,9 @@ func TestConfigValidate(t *testing.T) {
 		"max-message 10":            {Listen: []string{"tcp://x:1"}, MaxMessage: 10},
 		"endpoint \"udp://x:1\"":    {Listen: []string{"udp://x:1"}},
 		"endpoint \"x\"":            {Listen: []string{"tcp://x:1"}, Peers: []string{"x"}},
+		"peer \"tcp://x:2,cost=":    {Listen: []string{"tcp://x:1"}, Peers: []string{"tcp://x:2,cost=-1s"}},
+		"peer \"tcp://x:2,price":    {Listen: []string{"tcp://x:1"}, Peers: []string{"tcp://x:2,price=1s"}},
+		"peer \"tcp://x:2\" is":     {Listen: []string{"tcp://x:1"}, Peers: []string{"tcp://x:2", "tcp://x:2,cost=1s"}},
 		"name of 256 octets is too": {Listen: []string{"tcp://x:1"}, Name: string(make([]byte, mdp.MaxService+1))},
 	} {
 		if _, err := New(c); err == nil || !strings.HasPrefix(err.Error(), "broker: "+want) {

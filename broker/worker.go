@@ -200,7 +200,9 @@ func (s *service) settle(batch *zsock.Batch, r *request, cmd *mdp.Command, m *zs
 	status := mdp.Status(cmd.Head.Status)
 	switch {
 	case status == mdp.OK:
-		s.mean.add(s.b.now() - r.started)
+		if cmd.Role == mdp.Worker { // of a peer's answer, most may be waiting
+			s.mean.add(s.b.now() - r.started)
+		}
 		s.answer(batch, r, m.Body(cmd.Body))
 		return
 	case status == mdp.Cancelled && r.last.doubted: // we told it to
@@ -211,6 +213,9 @@ func (s *service) settle(batch *zsock.Batch, r *request, cmd *mdp.Command, m *zs
 		s.lost(batch, r, mdp.WorkerLost, "refused after it had begun to answer")
 		return
 	case status == mdp.NotTaken:
+		if cmd.Role == mdp.Peer {
+			r.flags |= cmd.Head.Flags & mdp.FlagOnce // what its workers wish
+		}
 		s.notTaken(batch, r)
 		return
 	}

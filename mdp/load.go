@@ -11,6 +11,12 @@ const loadSize = 32
 // stateSize is the part of a load entry that STATE carries.
 const stateSize = 24
 
+// Bits of a STATE entry.
+const (
+	stateNeed = 0x01
+	stateOnce = 0x02
+)
+
 // Load is what one broker tells another about one service: cumulative counters
 // and levels, never deltas, so that a lost message costs nothing.
 type Load struct {
@@ -55,19 +61,23 @@ func (l *Load) appendState(dst []byte) []byte {
 type StateEntry struct {
 	Service []byte
 	Need    bool // the sender has no idle worker for it
+	Once    bool // some of its workers run what they get at most once
 	Load    Load // ElapsedMs is not carried
 }
 
-// AppendState writes one entry onto dst: n 1, name n, need 1, load 24. The name
+// AppendState writes one entry onto dst: n 1, name n, bits 1, load 24. The name
 // must have 1 to MaxService octets.
 func AppendState(dst []byte, e *StateEntry) []byte {
 	dst = append(dst, byte(len(e.Service)))
 	dst = append(dst, e.Service...)
-	need := byte(0)
+	bits := byte(0)
 	if e.Need {
-		need = 1
+		bits = stateNeed
 	}
-	return e.Load.appendState(append(dst, need))
+	if e.Once {
+		bits |= stateOnce
+	}
+	return e.Load.appendState(append(dst, bits))
 }
 
 // NextState takes one entry off p into e and returns the rest. The entry's
@@ -77,7 +87,7 @@ func NextState(p []byte, e *StateEntry) (rest []byte, err error) {
 		return nil, ErrTruncated
 	}
 	n := int(p[0])
-	*e = StateEntry{Service: p[1 : 1+n : 1+n], Need: p[1+n]&1 != 0}
+	*e = StateEntry{Service: p[1 : 1+n : 1+n], Need: p[1+n]&stateNeed != 0, Once: p[1+n]&stateOnce != 0}
 	e.Load.decodeState(p[2+n:])
 	return p[2+n+stateSize:], nil
 }

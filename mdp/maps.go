@@ -32,6 +32,7 @@ type HelloMap struct {
 	Incarnation string `msgpack:"incarnation,omitempty"`
 	Zone        string `msgpack:"zone,omitempty"`
 	UpdateMs    int    `msgpack:"update_ms,omitempty"`
+	CostUs      int64  `msgpack:"cost_us,omitempty"` // configured for the link, by who dialled
 	Advertise   string `msgpack:"advertise,omitempty"`
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -79,7 +80,8 @@ internal; 78 wrong configuration.`,
 	f.Var(&o.publish, "publish", "`endpoint` where PUB sockets connect; \"\" for none")
 	f.Var(&o.subscribe, "subscribe", "`endpoint` where SUB sockets connect; \"\" for none")
 	f.StringVar(&o.http, "http", "127.0.0.1:5580", "`address` for /state, /healthz, /readyz, /metrics and POST /call/SERVICE; \"\" for none")
-	f.Var(&o.peers, "peer", "`endpoint` of a broker to link with; one side of a pair is enough; repeat")
+	f.Var(&o.peers, "peer", "`endpoint` of a broker to link with, with ,cost=2ms to have others asked first; one side of a pair is enough; repeat")
+	f.StringVar(&o.cfg.Zone, "zone", "", "where this broker stands; brokers of other zones are asked last")
 	f.StringVar(&o.cfg.Advertise, "advertise", "", "`endpoint` that clients and peers are told instead of the bound one")
 	f.BoolVar(&o.checkConfig, "check-config", false, "check flags, environment and file, print what is in effect as such a file, then exit")
 	f.BoolVar(&o.insecure, "insecure", false, "allow endpoints other than loopback without encryption")
@@ -179,7 +181,8 @@ func (o *options) check() error {
 			}
 		}
 	}
-	for _, e := range append(o.cfg.Peers, advertised(o.cfg.Advertise)...) {
+	for _, e := range slices.Concat(o.cfg.Peers, advertised(o.cfg.Advertise)) {
+		e, _, _ = strings.Cut(e, ",")
 		if _, port, err := splitAddress(e); err != nil || port == 0 {
 			return fmt.Errorf("endpoint %q: want tcp://HOST:PORT, with the port others reach it by", e)
 		}

@@ -1,0 +1,423 @@
+package broker
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+// LinkState is one link as listings show it.
+type LinkState struct {
+	Name     string `json:"name"`
+	Endpoint string `json:"endpoint"`
+	// State is up; slow: the link works, but what is sent over it is late; blocked: it
+	// works and nothing new is sent over it; or down.
+	State   string `json:"state"`
+	Reason  string `json:"reason,omitempty"` // of slow and blocked
+	Dialled bool   `json:"dialled"`
+	SinceMs int64  `json:"since_ms"` // in this state
+	Error   string `json:"error,omitempty"`
+	Zone    string `json:"zone,omitempty"`
+	RTTUs   int64  `json:"rtt_us"`
+	CostUs  int64  `json:"cost_us"`
+	// EventsLost counts the events that did not come over this link, up to now.
+	EventsLost uint64 `json:"events_lost"`
+}
+
+// States of a link.
+const (
+	linkUp      = "up"
+	linkSlow    = "slow"
+	linkBlocked = "blocked"
+	linkDown    = "down"
+)
+
+// Limits of what is remembered of peers, and for how long.
+const (
+	maxRemembered = 256 // peers that dialled us and are gone
+	rememberedFor = 10 * time.Minute
+	barredFor     = 30 * time.Second // a peer that lied or flooded
+	slowAfter     = int64(time.Second)
+	flapWindow    = int64(10 * time.Second)
+	flapsDamped   = 3 // losses within the window, from which on a new link has to hold first
+	flapHold      = int64(time.Second)
+	retiredLinger = int64(time.Second) // a link out of use is kept for answers at least so long
+	retiredLimit  = int64(10 * time.Second)
+)
+
+// Reasons for which a link may not be.
+var (
+	errSelf      = errors.New("the endpoint leads to this broker itself")
+	errDuplicate = errors.New("second link to the same broker")
+	errDisplaced = errors.New("displaced by the link to the configured endpoint")
+	errManyLinks = errors.New("too many links")
+	errTwin      = errors.New("another broker of the same name is linked: give each its own --name")
+	errDeaf      = errors.New("the peer does not hear us")
+	errUntrue    = errors.New("the peer takes requests and does not confirm them")
+	errFlood     = errors.New("the peer floods")
+	errBarred    = errors.New("barred for a while")
+)
+
+// lost is what is remembered of a link that is gone. Guarded by Broker.mu.
+type lost struct {
+	endpoint string
+	err      string
+	at       int64
+	losses   []int64 // the last ones, for damping
+}
+
+// bar keeps a peer away that lied or flooded. One that was accepted bars nobody
+// from being found at a configured endpoint: anybody can say a name.
+type bar struct {
+	name    string
+	dialled bool
+}
+
+// lostLocked remembers a link that is gone.
+func (b *Broker) lostLocked(l *link, name string, err error) {
+	now := b.now()
+	old := b.lost[name]
+	if old == nil {
+		b.forgetLostLocked(now)
+		old = &lost{}
+		b.lost[name] = old
+	}
+	old.endpoint, old.err, old.at = l.c.z.Peer().Remote, err.Error(), now
+	if old.losses = append(old.losses, now); len(old.losses) > flapsDamped {
+		old.losses = old.losses[1:]
+	}
+	if errors.Is(err, errUntrue) || errors.Is(err, errFlood) {
+		b.bars[bar{name, l.dialled != ""}] = now + int64(barredFor)
+	}
+}
+
+// forgetLostLocked makes room for one more.
+func (b *Broker) forgetLostLocked(now int64) {
+	oldest := ""
+	for name, l := range b.lost {
+		switch {
+		case now-l.at > int64(rememberedFor):
+			delete(b.lost, name)
+		case oldest == "" || l.at < b.lost[oldest].at:
+			oldest = name
+		}
+	}
+	if len(b.lost) >= maxRemembered {
+		delete(b.lost, oldest)
+	}
+	for k, until := range b.bars {
+		if now > until {
+			delete(b.bars, k)
+		}
+	}
+}
+
+// barredLocked says no to a peer that lied or flooded a moment ago.
+func (b *Broker) barredLocked(l *link, name string) error {
+	if until := b.bars[bar{name, l.dialled != ""}]; until > b.now() {
+		return fmt.Errorf("%w: %s", errBarred, b.lostWhy(name))
+	}
+	return nil
+}
+
+func (b *Broker) lostWhy(name string) string {
+	if l := b.lost[name]; l != nil {
+		return l.err
+	}
+	return ""
+}
+
+// dampLocked lets a link that came and went hold for a second before anything is
+// sent over it.
+func (b *Broker) dampLocked(l *link, name string) {
+	if old := b.lost[name]; old != nil && len(old.losses) == flapsDamped && b.now()-old.losses[0] < flapWindow {
+		l.damped.Store(b.now() + flapHold)
+	}
+}
+
+// PausePeer takes the link to a broker out of use, or back into it: nothing new is
+// sent over it or taken from it, neither requests nor events; what is under way is
+// answered. It holds for later links to the broker, too. The error tells that no
+// such peer is known.
+func (b *Broker) PausePeer(name string, on bool) error {
+	b.mu.Lock()
+	known := b.links[name] != nil || b.lost[name] != nil || b.pausedPeers[name]
+	for _, d := range b.dials {
+		known = known || d.name == name
+	}
+	if !known {
+		b.mu.Unlock()
+		return fmt.Errorf("pause peer %q: %w", name, mdp.Errorf(mdp.Unknown, "no broker of that name is or was linked"))
+	}
+	if on {
+		b.pausedPeers[name] = true
+	} else {
+		delete(b.pausedPeers, name)
+	}
+	l := b.links[name]
+	if l != nil {
+		l.paused.Store(on)
+	}
+	b.mu.Unlock()
+	b.log.Info("peer paused", "broker", name, "paused", on)
+	if l != nil {
+		b.retell(l)
+	}
+	return nil
+}
+
+// retell makes every service news for the link.
+func (b *Broker) retell(l *link) {
+	b.newsMu.Lock()
+	b.retold = append(b.retold, l)
+	b.newsMu.Unlock()
+	b.wakeGossip()
+}
+
+// Peers lists the links that are up, those configured that are not, and those to
+// brokers that dialled us and have gone.
+func (b *Broker) Peers() []LinkState {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	now := b.now()
+	out := []LinkState{}
+	listed := make(map[string]bool)
+	for name, l := range b.links {
+		listed[name] = true
+		out = append(out, l.state(name, now))
+	}
+	for endpoint, d := range b.dials {
+		if d.name == "" || b.links[d.name] == nil {
+			st := LinkState{Name: d.name, Endpoint: endpoint, State: linkDown, Dialled: true, SinceMs: (now - d.since) / 1e6, Error: d.err, CostUs: d.cost.Microseconds()}
+			if d.name != "" {
+				listed[d.name] = true
+				st.Reason = b.downReasonLocked(d.name)
+			}
+			out = append(out, st)
+		}
+	}
+	for name, l := range b.lost {
+		if !listed[name] && now-l.at < int64(rememberedFor) {
+			out = append(out, LinkState{Name: name, Endpoint: l.endpoint, State: linkDown, SinceMs: (now - l.at) / 1e6, Error: l.err, Reason: b.downReasonLocked(name)})
+		}
+	}
+	slices.SortFunc(out, func(x, y LinkState) int {
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Endpoint, y.Endpoint))
+	})
+	return out
+}
+
+func (b *Broker) downReasonLocked(name string) string {
+	if b.pausedPeers[name] {
+		return reasonPaused
+	}
+	return ""
+}
+
+// state is one live link. Broker.mu is held for reading.
+func (l *link) state(name string, now int64) LinkState {
+	st := LinkState{Name: name, Endpoint: l.c.z.Peer().Remote, State: linkUp, Dialled: l.dialled != "", SinceMs: (now - l.since) / 1e6,
+		Zone: l.peer.Load().Zone, RTTUs: l.rtt.Load() / 1e3, CostUs: l.cost.Microseconds(), EventsLost: l.eventsLost.Load()}
+	if c := l.condition.Load(); c != nil {
+		st.State, st.Reason, st.SinceMs = c.state, c.reason, (now-c.since)/1e6
+	}
+	if reason := l.blockedBy(); reason != "" && st.State != linkBlocked { // it counts at once
+		st.State, st.Reason, st.SinceMs = linkBlocked, reason, 0
+	}
+	return st
+}
+
+// condition is the state of a link as it is shown.
+type condition struct {
+	state, reason string
+	since         int64
+}
+
+// health is what the ticker remembers of a link to tell slow from up.
+type health struct {
+	lateSince, fineSince int64
+	best                 int64 // round trip, ns
+	suspects, untrue     int   // services, as counted by the sweep
+	counting             int
+	lies                 bool
+}
+
+const reasonPaused = "paused by an operator"
+
+// blockedBy says why nothing new is sent over the link, "" if it may be.
+func (l *link) blockedBy() string {
+	switch {
+	case l.paused.Load():
+		return reasonPaused
+	case l.draining.Load():
+		return "the peer is shutting down"
+	case l.damped.Load() > 0:
+		return "it went up and down several times"
+	}
+	return ""
+}
+
+// lateness says why the link counts as slow, "" if it does not.
+func (l *link) lateness(now int64) string {
+	h := &l.health
+	rtt := l.rtt.Load()
+	if rtt > 0 && (h.best == 0 || rtt < h.best) {
+		h.best = rtt
+	}
+	_, octets := l.c.z.Queued()
+	switch silent := now - l.heard.Load(); {
+	case h.suspects > 0:
+		return fmt.Sprintf("requests of %d services are not confirmed", h.suspects)
+	case silent > 2*int64(l.b.cfg.Heartbeat):
+		return fmt.Sprintf("silent for %d ms", silent/1e6)
+	case octets > 1<<20:
+		return fmt.Sprintf("%d octets wait to be read by the peer", octets)
+	case rtt > 8*h.best && rtt > int64(100*time.Millisecond):
+		return fmt.Sprintf("the round trip takes %d ms, at best %d ms", rtt/1e6, h.best/1e6)
+	}
+	return ""
+}
+
+// look is the ticker's look at a link: its condition, and what has had its time.
+func (l *link) look(batch *zsock.Batch, now int64) {
+	if !l.ready.Load() {
+		return
+	}
+	if until := l.damped.Load(); until > 0 && now >= until {
+		l.damped.Store(0)
+		l.b.retell(l)
+	}
+	if l.standby.Load() {
+		l.lookStandby(batch, now)
+		return
+	}
+	state, reason := linkUp, l.blockedBy()
+	h := &l.health
+	late := l.lateness(now)
+	if late == "" {
+		h.lateSince = 0
+		if h.fineSince == 0 {
+			h.fineSince = now
+		}
+	} else {
+		h.fineSince = 0
+		if h.lateSince == 0 {
+			h.lateSince = now
+		}
+	}
+	shown := l.condition.Load()
+	switch {
+	case reason != "":
+		state = linkBlocked
+	case late != "" && (now-h.lateSince >= slowAfter || shown != nil && shown.state == linkSlow),
+		late == "" && shown != nil && shown.state == linkSlow && now-h.fineSince < slowAfter:
+		state, reason = linkSlow, cmp.Or(late, "it was until a moment ago")
+	}
+	l.show(state, reason, now)
+}
+
+// show changes the condition. Only a change of state is logged: reasons hold
+// figures.
+func (l *link) show(state, reason string, now int64) {
+	shown := l.condition.Load()
+	next := condition{state, reason, now}
+	if shown == nil {
+		next.since = l.established
+	} else if shown.state == state {
+		next.since = shown.since
+	}
+	if shown != nil && *shown == next {
+		return
+	}
+	l.condition.Store(&next)
+	if shown != nil && shown.state != state || shown == nil && state != linkUp {
+		l.b.log.Info("peer link changed", "broker", l.peerName(), "state", state, "reason", reason)
+	}
+}
+
+// lookStandby ends a link out of use once what it carried is answered, and one
+// that was never chosen.
+func (l *link) lookStandby(batch *zsock.Batch, now int64) {
+	b := l.b
+	b.mu.Lock()
+	name, age := l.peerName(), now-l.since
+	spare := b.spares[name] == l
+	if spare && age > livenessMisses*int64(b.cfg.Heartbeat) {
+		delete(b.spares, name) // the peer of the smaller name would have decided long ago
+		b.count.linksDisplaced.Add(1)
+		l.retireLocked()
+		age = 0
+	}
+	retired := l.retired
+	b.mu.Unlock()
+	switch {
+	case !retired:
+	case age == 0:
+		l.sayDrain(batch)
+	case age > retiredLimit, age > retiredLinger && l.unanswered() == 0:
+		l.c.z.Close(errDuplicate)
+	}
+}
+
+func (l *link) sayDrain(batch *zsock.Batch) {
+	l.c.sendControl(batch, &mdp.Command{Role: mdp.Peer, Kind: mdp.Drain})
+}
+
+// unanswered is how many requests are under way over the link, both ways.
+func (l *link) unanswered() int {
+	n := l.c.outstandingCount()
+	for _, s := range l.b.allServices() {
+		s.mu.Lock()
+		if p := s.routeIfAny(l); p != nil {
+			n += len(p.held)
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// countSuspects is part of the sweep: which links do not confirm what they got.
+func (s *service) countSuspects(now int64) {
+	for _, p := range s.routes {
+		h := &p.link.health
+		late := p.unconfirmedFor(now)
+		if late > patience(time.Duration(p.link.rtt.Load()), p.link.updateEvery()) {
+			h.counting++
+		}
+		h.lies = h.lies || late > staleAfter
+	}
+}
+
+// countForeign counts, by link, the services that are known by its word only.
+func (s *service) countForeign(foreign map[*link]int32) {
+	if s.workers.n > 0 || s.table.live > 0 {
+		return
+	}
+	for _, p := range s.routes {
+		if !silent(&p.load) {
+			foreign[p.link]++
+		}
+	}
+}
+
+// judge is what follows from a sweep. A peer that is heard and does not confirm
+// requests for three seconds gets none of them done: the link ends, and its home
+// gives them to others.
+func (b *Broker) judge(now int64, foreign map[*link]int32) {
+	for _, l := range b.upLinks() {
+		l.foreign.Store(foreign[l])
+		h := &l.health
+		heard := now-l.heard.Load() < 2*int64(b.cfg.Heartbeat)
+		lies := h.lies
+		h.suspects, h.counting, h.lies = h.counting, 0, false
+		if lies && heard {
+			b.count.peerLies.Add(1)
+			l.c.z.Close(errUntrue)
+		}
+	}
+}

@@ -1,0 +1,360 @@
+package broker
+
+import (
+	"container/heap"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+)
+
+// TestPool runs the policy in a simulation of whole meshes and compares how long
+// requests wait with what one pooled queue of the same workers makes them wait, and
+// with figures of an independent simulation. Work is bimodal: 95 % exp(5 ms), 5 %
+// exp(105 ms), mean 10 ms; arrivals are Poisson; a hop takes 0.2 ms.
+func TestPool(t *testing.T) {
+	for _, test := range []struct {
+		brokers int
+		load    float64
+		hot     float64 // part of the arrivals that enters broker 0; 0: all the same
+		seconds int
+		more    time.Duration // p99 of wait beyond that of one queue, at most
+		states  float64       // STATE messages a second and broker, at most
+	}{
+		{4, 0.8, 0, 30, 2500 * time.Microsecond, 300},
+		{4, 0.8, 0.7, 30, 2500 * time.Microsecond, 300},
+		{16, 0.8, 0, 6, 2 * time.Millisecond, 350},
+		{16, 0.8, 0.7, 6, 2 * time.Millisecond, 350},
+		{16, 0.9, 0, 8, 4 * time.Millisecond, 600},
+		{16, 0.9, 0.7, 8, 4 * time.Millisecond, 600},
+	} {
+		t.Run(fmt.Sprintf("%d brokers load %v hot %v", test.brokers, test.load, test.hot), func(t *testing.T) {
+			t.Parallel()
+			p := newPlant(uint64(test.brokers), test.brokers, test.load, test.hot)
+			p.run(time.Duration(test.seconds) * time.Second)
+			ideal := p.ideal()
+			p99, p999, want := quantile(p.waits, 0.99), quantile(p.waits, 0.999), quantile(ideal, 0.99)
+			states := float64(p.states) / float64(test.seconds) / float64(test.brokers)
+			t.Logf("seed %d, %d requests: wait p99 %v p99.9 %v, one queue %v %v; offloaded %.0f %%, STATE messages per second and broker %.0f",
+				test.brokers, len(p.waits), p99, p999, want, quantile(ideal, 0.999), 100*float64(p.offloaded)/float64(len(p.waits)), states)
+			if p99 > want+test.more {
+				t.Errorf("p99 of wait %v, want at most %v", p99, want+test.more)
+			}
+			if states > test.states {
+				t.Errorf("%.0f STATE messages per second and broker, want at most %.0f", states, test.states)
+			}
+		})
+	}
+}
+
+const (
+	simHop     = 200 * time.Microsecond
+	simRefresh = time.Second
+)
+
+const simWorkers = 10 // of each broker
+
+// plant is a full mesh of brokers with workers, and all that is under way in it.
+type plant struct {
+	rand    *rand.Rand // of the policy
+	work    *rand.Rand // of what is to be done: the same whatever the policy does
+	brokers []*simBroker
+	events  simEvents
+	now     int64
+	rate    float64 // arrivals per ns
+	hot     float64
+	left    int64 // arrivals end
+	order   uint64
+
+	arrivals  []simArrival
+	waits     []time.Duration
+	offloaded int
+	states    int
+}
+
+type simArrival struct{ at, work int64 }
+
+type simBroker struct {
+	id      int
+	free    int
+	workers int
+	queue   []*simJob // by age
+	mean    ewma
+	others  []neighbour // all other brokers: i is broker i, or i+1 from the own id on
+	telling bool
+	draw    uint32
+}
+
+type simJob struct {
+	entered, started, work int64
+	hops                   int
+	left                   bool  // its home
+	path                   []int // brokers it came by, this one last
+}
+
+type simEvent struct {
+	at    int64
+	order uint64
+	do    func()
+}
+
+type simEvents []simEvent
+
+func (e simEvents) Len() int { return len(e) }
+func (e simEvents) Less(i, j int) bool {
+	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].order < e[j].order
+}
+func (e simEvents) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *simEvents) Push(x any)   { *e = append(*e, x.(simEvent)) }
+func (e *simEvents) Pop() any {
+	last := len(*e) - 1
+	x := (*e)[last]
+	(*e)[last] = simEvent{}
+	*e = (*e)[:last]
+	return x
+}
+
+func newPlant(seed uint64, brokers int, load, hot float64) *plant {
+	p := &plant{rand: rand.New(rand.NewPCG(seed, 7)), work: rand.New(rand.NewPCG(seed, 8)), hot: hot, now: 1}
+	p.rate = load * float64(brokers*simWorkers) / float64(10*time.Millisecond)
+	road := way{oneWay: simHop, class: latencyClass(simHop, false), patience: patience(2*simHop, updateEvery(brokers-1, simHop))}
+	for id := range brokers {
+		b := &simBroker{id: id, free: simWorkers, workers: simWorkers}
+		for range brokers - 1 {
+			b.others = append(b.others, neighbour{&ledger{}, road})
+		}
+		p.brokers = append(p.brokers, b)
+		p.after(time.Duration(p.rand.Int64N(int64(simRefresh))), func() { p.refresh(b) })
+	}
+	return p
+}
+
+func (p *plant) after(d time.Duration, do func()) {
+	p.order++
+	heap.Push(&p.events, simEvent{p.now + int64(d), p.order, do})
+}
+
+func (p *plant) run(d time.Duration) {
+	p.left = p.now + int64(d)
+	p.nextArrival()
+	for len(p.events) > 0 && (p.now < p.left || len(p.waits) < len(p.arrivals)) {
+		e := heap.Pop(&p.events).(simEvent)
+		p.now = e.at
+		e.do()
+	}
+}
+
+func (p *plant) nextArrival() {
+	p.after(time.Duration(p.work.ExpFloat64()/p.rate), func() {
+		if p.now > p.left {
+			return
+		}
+		mean := 5e6
+		if p.work.IntN(20) == 0 {
+			mean = 105e6
+		}
+		job := &simJob{entered: p.now, work: int64(p.work.ExpFloat64() * mean), hops: homeHops}
+		p.arrivals = append(p.arrivals, simArrival{p.now, job.work})
+		entry := p.work.IntN(len(p.brokers))
+		if p.hot > 0 {
+			if entry = 0; p.work.Float64() >= p.hot {
+				entry = 1 + p.work.IntN(len(p.brokers)-1)
+			}
+		}
+		p.arrive(p.brokers[entry], job)
+		p.nextArrival()
+	})
+}
+
+func (b *simBroker) to(id int) *neighbour {
+	if id > b.id {
+		id--
+	}
+	return &b.others[id]
+}
+
+func (b *simBroker) idOf(i int) int {
+	if i >= b.id {
+		i++
+	}
+	return i
+}
+
+func (b *simBroker) standing() standing {
+	return standing{idle: b.free, queue: len(b.queue), workers: b.workers, mean: b.mean.duration(), need: b.free == 0}
+}
+
+// arrive is service.place.
+func (p *plant) arrive(b *simBroker, job *simJob) {
+	job.path = append(job.path, b.id)
+	if b.free > 0 && len(b.queue) == 0 {
+		p.start(b, job)
+		return
+	}
+	if job.hops > 0 {
+		here := view{idle: b.free, queue: len(b.queue), workers: b.workers, mean: b.mean.duration()}
+		views := make([]view, len(b.others))
+		for i := range b.others {
+			if slices.Contains(job.path, b.idOf(i)) {
+				views[i].suspect = true
+				continue
+			}
+			views[i] = b.others[i].view(b.others[i].way, p.now)
+		}
+		if i := choose(here, views, job.hops, p.rand.IntN); i >= 0 {
+			p.send(b, i, job)
+			return
+		}
+	}
+	at, _ := slices.BinarySearchFunc(b.queue, job.entered, func(j *simJob, at int64) int { return int(j.entered - at) })
+	b.queue = slices.Insert(b.queue, at, job)
+	p.changed(b)
+}
+
+func (p *plant) start(b *simBroker, job *simJob) {
+	b.free--
+	job.started = p.now
+	p.waits = append(p.waits, time.Duration(p.now-job.entered))
+	p.changed(b)
+	p.after(time.Duration(job.work), func() {
+		b.free++
+		b.mean.add(p.now - job.started)
+		p.answer(b, job)
+		for b.free > 0 && len(b.queue) > 0 {
+			next := b.queue[0]
+			b.queue = b.queue[1:]
+			p.start(b, next)
+		}
+		p.changed(b)
+	})
+}
+
+// send is route.request.
+func (p *plant) send(b *simBroker, i int, job *simJob) {
+	if !job.left {
+		p.offloaded++
+	}
+	job.left = true
+	job.hops--
+	s, to := b.standing(), p.brokers[b.idOf(i)]
+	load := s.word(b.others, i, p.now)
+	b.others[i].confirmed()
+	b.others[i].ask(p.now)
+	p.after(simHop, func() {
+		n := to.to(b.id)
+		n.receive(p.now)
+		n.hear(&load, s.need, false, p.now)
+		p.arrive(to, job)
+		p.changed(to)
+		p.move(to)
+	})
+}
+
+// answer goes back the way the request came.
+func (p *plant) answer(b *simBroker, job *simJob) {
+	job.path = job.path[:len(job.path)-1]
+	if len(job.path) == 0 {
+		return
+	}
+	home := p.brokers[job.path[len(job.path)-1]]
+	s := b.standing()
+	i := home.id
+	if i > b.id {
+		i--
+	}
+	load := s.word(b.others, i, p.now)
+	b.others[i].confirmed()
+	p.after(simHop, func() {
+		p.hear(home, b.id, &load, s.need)
+		p.answer(home, job)
+	})
+}
+
+func (p *plant) hear(b *simBroker, from int, load *mdp.Load, need bool) {
+	if !b.to(from).hear(load, need, false, p.now) {
+		panic("confirmed more than was sent")
+	}
+	p.move(b)
+}
+
+// move is service.move.
+func (p *plant) move(b *simBroker) {
+	for i := range b.others {
+		n := &b.others[i]
+		s := b.standing()
+		for at := s.waitsLonger(n.oneWay); at < len(b.queue); {
+			job := b.queue[at]
+			if v := n.view(n.way, p.now); v.suspect || v.idle <= 0 {
+				break
+			}
+			if job.hops == 0 || slices.Contains(job.path, b.idOf(i)) {
+				at++
+				continue
+			}
+			b.queue = slices.Delete(b.queue, at, at+1)
+			p.send(b, i, job)
+		}
+	}
+}
+
+// changed is service.changed and the pacing of gossip.
+func (p *plant) changed(b *simBroker) {
+	if b.telling {
+		return
+	}
+	b.telling = true
+	p.after(updateEvery(len(b.others), simHop), func() { p.tell(b, false) })
+}
+
+func (p *plant) refresh(b *simBroker) {
+	b.draw = p.rand.Uint32()
+	p.tell(b, true)
+	p.after(simRefresh*9/10+time.Duration(p.rand.Int64N(int64(simRefresh/5))), func() { p.refresh(b) })
+}
+
+// tell is Broker.tell.
+func (p *plant) tell(b *simBroker, full bool) {
+	b.telling = false
+	s := b.standing()
+	for i, load := range s.announce(nil, b.others, b.draw, p.now) {
+		n, to := &b.others[i], p.brokers[b.idOf(i)]
+		steps := s.steps(&load)
+		if !full && !n.isNews(steps, p.now) {
+			if n.owedAt != 0 {
+				p.changed(b)
+			}
+			continue
+		}
+		n.told = steps
+		n.confirmed()
+		p.states++
+		p.after(simHop, func() { p.hear(to, b.id, &load, s.need) })
+	}
+}
+
+// ideal is how long the same requests wait in one queue for all workers.
+func (p *plant) ideal() []time.Duration {
+	free := make([]int64, len(p.brokers)*simWorkers) // when each worker is
+	var waits []time.Duration
+	for _, a := range p.arrivals {
+		first := 0
+		for i := range free {
+			if free[i] < free[first] {
+				first = i
+			}
+		}
+		begin := max(a.at, free[first])
+		free[first] = begin + a.work
+		waits = append(waits, time.Duration(begin-a.at))
+	}
+	return waits
+}
+
+func quantile(d []time.Duration, q float64) time.Duration {
+	sorted := slices.Sorted(slices.Values(d))
+	return sorted[int(math.Ceil(q*float64(len(sorted))))-1].Round(10 * time.Microsecond)
+}
