@@ -23,6 +23,9 @@ import (
 // maxInstances bounds the sessions of one process with one broker.
 const maxInstances = 1_000
 
+// maxChildren bounds the programs that stay.
+const maxChildren = 1_000
+
 func main() { cli.Main(command()) }
 
 // options are the flags that all kinds of worker share.
@@ -89,6 +92,7 @@ func (o *options) echo() *cobra.Command {
 
 func (o *options) exec() *cobra.Command {
 	var service string
+	var persistent bool
 	cmd := &cobra.Command{
 		Use:   "exec --service NAME -- CMD ARG...",
 		Short: "Run a program for each request: body on its input, its output as the reply",
@@ -98,23 +102,39 @@ with the last 4 KiB of standard error. The program finds MD_SERVICE, MD_REQUEST_
 MD_ATTEMPT, MD_DEADLINE_MS (time left) and MD_CALLER (the calling process, 16 hex
 digits) in its environment. It is killed with its process group at the deadline, on
 cancel and when the broker is lost; when the worker itself is killed, CMD dies too,
-but what CMD started may survive.`,
+but what CMD started may survive.
+
+With --persistent CMD stays, one for each request that runs at once, and reads one
+request after another from its standard input, as frames with their lengths; what
+the environment says above is in a first frame of JSON. docs/EXEC.md has the format
+and examples. A CMD that ends is started again, at growing intervals if it never
+answers; the request it held gets an error.`,
 		Example: `  mdworker exec --service upper -- tr a-z A-Z
-  mdworker exec --service resize --concurrency 2 -- convert - -resize 50% -`,
+  mdworker exec --service resize --concurrency 2 -- convert - -resize 50% -
+  mdworker exec --service score --concurrency 4 --persistent -- python3 score.py`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.cfg.Service = service
-			return o.runExec(cmd.Context(), args)
+			return o.runExec(cmd.Context(), exec.Config{Command: args, Persistent: persistent})
 		},
 	}
 	cmd.Flags().StringVar(&service, "service", "", "`name` of the service (required)")
 	cmd.Flags().BoolVar(&o.cfg.Once, "once", false, "requests run at most once: never given to another worker")
+	cmd.Flags().BoolVar(&persistent, "persistent", false, "keep CMD running for many requests, which it reads as frames (docs/EXEC.md)")
 	o.shared(cmd)
 	return cmd
 }
 
-func (o *options) runExec(ctx context.Context, args []string) error {
-	service, err := exec.New(exec.Config{Command: args})
+func (o *options) runExec(ctx context.Context, cfg exec.Config) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	cfg.Logger = logging.New("mdworker")
+	cfg.Children = o.cfg.Concurrency * o.cfg.Instances * len(o.brokers.List)
+	if cfg.Persistent && cfg.Children > maxChildren {
+		return cli.Exitf(cli.Usage, "--persistent would start %d programs (concurrency x instances x brokers): give less than %d in all", cfg.Children, maxChildren+1)
+	}
+	service, err := exec.New(cfg)
 	if err != nil {
 		return cli.Exit(cli.Usage, err)
 	}

@@ -2,13 +2,17 @@
 // standard input, its standard output as the reply. So a service can be written
 // in any language, without a ZeroMQ library.
 //
-// The one invariant: a program never outlives its request. It runs in a process
-// group of its own, which is killed at the deadline, on cancel, and when the
+// With Persistent, programs stay and answer one request after another, in frames on
+// the same two pipes (docs/EXEC.md).
+//
+// The one invariant: a program never works on a request that is over. It runs in a
+// process group of its own, which is killed at the deadline, on cancel, and when the
 // worker loses its broker; and the program itself dies with the worker, even if
 // that is killed (its own children may survive then).
 //
 // Run forks all programs from one thread (fork.go says why); Handle asks it to, and
-// waits for the program. Start at Handle.
+// waits for the program. Start at Handle; for programs that stay at keep
+// (persistent.go), then child.go for one of them and frames.go for what is said.
 package exec
 
 import (
@@ -22,8 +26,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/worker"
@@ -43,6 +50,12 @@ const (
 type Config struct {
 	Command  []string // program and arguments; found by PATH
 	MaxReply int      // octets; default DefaultMaxReply
+	// Persistent keeps programs running, each for one request after another, instead
+	// of starting one per request; docs/EXEC.md says how they are spoken to.
+	Persistent bool
+	// Children is how many there are then: as many as requests run at once. Default 1.
+	Children int
+	Logger   hclog.Logger // optional
 }
 
 // Service runs the program. Make it with New; its Run must be running while its
@@ -52,6 +65,12 @@ type Service struct {
 	path   string
 	env    []string // the worker's own
 	starts chan start
+
+	// The following is for programs that stay.
+	jobs     chan *job
+	alive    atomic.Int64
+	broken   atomic.Pointer[error] // why the last child ended
+	counters counters
 }
 
 // start asks the forking goroutine for one process.
@@ -72,7 +91,13 @@ func New(cfg Config) (*Service, error) {
 	if cfg.MaxReply == 0 {
 		cfg.MaxReply = DefaultMaxReply
 	}
-	return &Service{cfg: cfg, path: path, env: inherited(os.Environ()), starts: make(chan start)}, nil
+	if cfg.Children == 0 {
+		cfg.Children = 1
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	return &Service{cfg: cfg, path: path, env: inherited(os.Environ()), starts: make(chan start), jobs: make(chan *job)}, nil
 }
 
 // missing says why a program cannot be run, once.
@@ -90,6 +115,14 @@ func missing(name string, err error) error {
 // Handle implements worker.Handler. A program that fails gives APP_ERROR with the
 // end of its standard error.
 func (s *Service) Handle(ctx context.Context, r *worker.Request) ([][]byte, error) {
+	if s.cfg.Persistent {
+		return s.ask(ctx, r)
+	}
+	return s.runOnce(ctx, r)
+}
+
+// runOnce runs the program for r alone.
+func (s *Service) runOnce(ctx context.Context, r *worker.Request) ([][]byte, error) {
 	stdout := limited{max: s.cfg.MaxReply}
 	stderr := tail{max: stderrKept}
 	cmd := &osexec.Cmd{

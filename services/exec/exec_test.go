@@ -25,6 +25,12 @@ import (
 // serve offers the program as "run" and returns a client of its broker.
 func serve(t *testing.T, cfg Config, options ...func(*worker.Config)) (*mdtest.Broker, *client.Client) {
 	t.Helper()
+	b, _, cl := serveService(t, cfg, options...)
+	return b, cl
+}
+
+func serveService(t *testing.T, cfg Config, options ...func(*worker.Config)) (*mdtest.Broker, *Service, *client.Client) {
+	t.Helper()
 	s, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +47,7 @@ func serve(t *testing.T, cfg Config, options ...func(*worker.Config)) (*mdtest.B
 	b := mdtest.StartBroker(t, func(c *broker.Config) { c.DrainTimeout = time.Millisecond })
 	options = append(options, func(c *worker.Config) { c.DrainTimeout = -1 })
 	mdtest.StartWorker(t, b, "run", s.Handle, options...)
-	return b, mdtest.Client(t, b, func(c *client.Config) { c.Timeout = meshproc.Guard })
+	return b, s, mdtest.Client(t, b, func(c *client.Config) { c.Timeout = meshproc.Guard })
 }
 
 func sh(script string, args ...string) Config {

@@ -1,0 +1,254 @@
+package exec
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	osexec "os/exec"
+	"sync"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+)
+
+// stopGrace is how long a child may take to end once its input has.
+const stopGrace = 500 * time.Millisecond
+
+// child is one run of a program that stays.
+type child struct {
+	s       *Service
+	cmd     *osexec.Cmd
+	in, out *os.File
+	stderr  sharedTail
+	answers chan answer   // what it writes, asked for or not
+	gone    chan struct{} // closed when nobody wants answers
+	exited  chan struct{} // closed when the process is over; then state is set
+	state   error
+	readers sync.WaitGroup
+}
+
+// sharedTail is a tail that is read while it is written.
+type sharedTail struct {
+	mu   sync.Mutex
+	tail tail
+}
+
+func (t *sharedTail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tail.Write(p)
+}
+
+func (t *sharedTail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tail.String()
+}
+
+// clear forgets what was said for earlier requests.
+func (t *sharedTail) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tail.buf = t.tail.buf[:0]
+}
+
+// spawn starts a child. It must be ended.
+func (s *Service) spawn(ctx context.Context) (*child, error) {
+	theirIn, in, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", s.cfg.Command[0], err)
+	}
+	defer theirIn.Close()
+	out, theirOut, err := os.Pipe()
+	if err != nil {
+		in.Close()
+		return nil, fmt.Errorf("start %s: %w", s.cfg.Command[0], err)
+	}
+	defer theirOut.Close()
+	c := &child{
+		s: s, in: in, out: out, stderr: sharedTail{tail: tail{max: stderrKept}},
+		answers: make(chan answer), gone: make(chan struct{}), exited: make(chan struct{}),
+	}
+	c.cmd = &osexec.Cmd{
+		Path: s.path, Args: s.cfg.Command, Env: s.env,
+		Stdin: theirIn, Stdout: theirOut, Stderr: &c.stderr,
+		WaitDelay:   pipeGrace,
+		SysProcAttr: attributes(),
+	}
+	if err := s.start(ctx, c.cmd); err != nil {
+		in.Close()
+		out.Close()
+		return nil, err
+	}
+	c.readers.Go(c.wait)
+	c.readers.Go(c.read)
+	return c, nil
+}
+
+// wait waits for the end of the process, and sees that read does not wait longer for
+// descendants that hold its output.
+func (c *child) wait() {
+	c.state = c.cmd.Wait()
+	kill(c.cmd) // what it left behind in its group
+	_ = c.out.SetReadDeadline(time.Now().Add(pipeGrace))
+	close(c.exited)
+}
+
+// read reads answers until there can be no more.
+func (c *child) read() {
+	r := bufio.NewReader(c.out)
+	for {
+		a := readAnswer(r, c.s.cfg.MaxReply)
+		select {
+		case c.answers <- a:
+		case <-c.gone:
+			return
+		}
+		if a.err != nil {
+			return
+		}
+	}
+}
+
+// errKilled ends a child whose request was over before it had answered.
+var errKilled = errors.New("killed with its request")
+
+// serve has the child answer one request. An error says why the child is of no use
+// any more; if it lives it must be ended.
+func (c *child) serve(j *job) error {
+	c.stderr.clear()
+	request := appendRequest(nil, newHeader(j.ctx, j.r), j.r.Body)
+	type result struct {
+		n   int
+		err error
+	}
+	writing := make(chan result, 1)
+	go func() {
+		n, err := c.in.Write(request)
+		writing <- result{n, err}
+	}()
+	var a answer
+	select {
+	case a = <-c.answers:
+	case <-j.ctx.Done():
+		kill(c.cmd)
+		_ = c.in.SetWriteDeadline(time.Now())
+		<-writing
+		c.s.counters.killed.Add(1)
+		j.end(nil, context.Cause(j.ctx))
+		return errKilled
+	}
+	// Who has answered has read the request, or will never read the rest.
+	_ = c.in.SetWriteDeadline(time.Now().Add(pipeGrace))
+	written := <-writing
+	_ = c.in.SetWriteDeadline(time.Time{})
+	if a.err == nil {
+		if a.failed {
+			j.end(nil, applicationError(a.frames))
+		} else {
+			j.end(a.frames, nil)
+		}
+		if written.err != nil {
+			return errHalfRead
+		}
+		return nil
+	}
+	err := c.failure(a.err)
+	if a.err == io.EOF && written.n == unread(c.in) {
+		// It had ended before it knew of the request.
+		j.end(nil, mdp.Errorf(mdp.NotTaken, "not started"))
+		return err
+	}
+	j.end(nil, err)
+	return err
+}
+
+// failure says why there is no answer. It ends the child.
+func (c *child) failure(err error) error {
+	name := c.s.cfg.Command[0]
+	if errors.Is(err, errTooBig) {
+		kill(c.cmd)
+		return ran(mdp.TooBig, "%s wrote more than %d octets", name, c.s.cfg.MaxReply)
+	}
+	if errors.Is(err, errRubbish) {
+		c.s.counters.rubbish.Add(1)
+		kill(c.cmd)
+		<-c.exited // then its last words are there
+		return failure(name, err, c.stderr.String())
+	}
+	// It has closed its output: it has ended, or is of no use.
+	end := time.NewTimer(stopGrace)
+	defer end.Stop()
+	select {
+	case <-c.exited:
+	case <-end.C:
+		kill(c.cmd)
+		<-c.exited
+	}
+	return failure(name, c.ending(), c.stderr.String())
+}
+
+// ending says how the process has ended.
+func (c *child) ending() error {
+	if c.state == nil || errors.Is(c.state, osexec.ErrWaitDelay) {
+		return errors.New("ended without an answer")
+	}
+	return c.state
+}
+
+func applicationError(frames [][]byte) error {
+	text := tail{max: stderrKept}
+	for _, f := range frames {
+		text.Write(f)
+	}
+	if len(text.buf) == 0 {
+		text.Write([]byte("error without a text"))
+	}
+	return ran(mdp.AppError, "%s", text.String())
+}
+
+// end ends the child: its input ends, and if it does not leave, it is killed with its
+// group.
+func (c *child) end() {
+	_ = c.in.Close()
+	close(c.gone)
+	grace := time.NewTimer(stopGrace)
+	defer grace.Stop()
+	select {
+	case <-c.exited:
+	case <-grace.C:
+		kill(c.cmd)
+	}
+	c.readers.Wait()
+	_ = c.out.Close()
+}
+
+// idle waits, with a child that has nothing to do, for a request or a reason to end.
+// It returns neither when ctx ends.
+func (c *child) idle(ctx context.Context) (*job, error) {
+	select {
+	case j := <-c.s.jobs:
+		select {
+		case a := <-c.answers: // what it said before must not become the answer
+			j.end(nil, mdp.Errorf(mdp.NotTaken, "not started"))
+			return nil, c.unasked(a)
+		default:
+			return j, nil
+		}
+	case a := <-c.answers:
+		return nil, c.unasked(a)
+	case <-ctx.Done():
+		return nil, nil
+	}
+}
+
+// unasked says why a child that wrote, or ended, without a request is of no use.
+func (c *child) unasked(a answer) error {
+	if a.err == nil {
+		a.err = fmt.Errorf("%w: nobody has asked", errRubbish)
+	}
+	return c.failure(a.err)
+}
