@@ -31,7 +31,7 @@ func TestContract(t *testing.T) {
 	root := command()
 	for name, flags := range map[string]string{
 		"echo": "service delay concurrency credit instances scope",
-		"exec": "service concurrency credit once instances scope",
+		"exec": "service concurrency credit once persistent instances scope",
 	} {
 		cmd, _, err := root.Find([]string{name})
 		if err != nil {
