@@ -88,6 +88,7 @@ internal; 78 wrong configuration.`,
 	o.limits(f)
 	config.Flag(cmd)
 	logging.Flags(cmd)
+	cli.Files(cmd, "/etc/mdmesh/mdbroker.env", "what the systemd unit puts into the environment, as lines MD_NAME=value")
 	return cmd
 }
 

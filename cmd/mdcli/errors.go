@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"syscall"
 	"time"
@@ -63,7 +64,10 @@ func exitCode(e *mdp.Error) int {
 func (o *options) noBroker(op string, err error) error {
 	reason := "no answer"
 	var errno syscall.Errno
+	var dns *net.DNSError
 	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		reason = "no such host: " + dns.Name
 	case errors.As(err, &errno):
 		reason = errno.Error()
 	case errors.Is(err, context.DeadlineExceeded):

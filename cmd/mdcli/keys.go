@@ -16,6 +16,7 @@ var allListings = []listing{
 			{"requests", "taken so far"}, {"answered", "with a final"}, {"failed", "with an error"},
 			{"redelivered", "given to another worker"}, {"late", "answers after the first"}, {"expired", "deadline passed"},
 			{"cancelled", "given up by the client"}, {"offloaded", "given to a peer"}, {"busy", "refused for want of room"},
+			{"wait", "for a worker: count, mean_us, p50_us, p99_us"}, {"run", "at the worker, the same"},
 		},
 	},
 	{
@@ -29,6 +30,7 @@ var allListings = []listing{
 			{"scope", "mesh, or local: not offered to peers"}, {"tags", "it gave itself, if any"},
 			{"concurrency", "requests it runs at once"}, {"running", "requests it has"},
 			{"draining", "true: takes no more"}, {"since_ms", "age of the session"},
+			{"suspect", "true: silent since it was given a request"}, {"rtt_us", "round trip of probes, 0: unknown"},
 		},
 	},
 	{
@@ -47,7 +49,9 @@ var allListings = []listing{
 		columns: []column{{"NAME", "name"}, {"ENDPOINT", "endpoint"}, {"STATE", "state"}, {"RTT_US", "rtt_us"}, {"SINCE_MS", "since_ms"},
 			{"ERROR", "error"}},
 		keys: [][2]string{
-			{"name", "of the peer, if known"}, {"endpoint", "dialled, or its address"}, {"state", "up or down"},
+			{"name", "of the peer, if known"}, {"endpoint", "dialled, or its address"}, {"state", "up, slow, blocked or down"},
+			{"reason", "of slow and blocked"}, {"zone", "it is in, if it says so"}, {"cost_us", "what a hop to it counts for"},
+			{"events_lost", "that did not come over it"},
 			{"dialled", "true: by this broker"}, {"since_ms", "in this state"}, {"rtt_us", "round trip, if up"},
 			{"error", "the last, if down"},
 		},
@@ -58,7 +62,7 @@ var allListings = []listing{
 		columns: []column{{"ID", "id"}, {"SERVICE", "service"}, {"ATTEMPTS", "attempts"}, {"OCTETS", "octets"}, {"AGE_MS", "age_ms"}, {"REASON", "reason"}},
 		keys: [][2]string{
 			{"id", "of the request"}, {"service", "it was for"}, {"attempts", "made"}, {"octets", "of its body"},
-			{"reason", "of the last failure"}, {"at_ms", "since the broker's start"}, {"age_ms", "since it was given up"},
+			{"reason", "of the last failure"}, {"worker", "that had it last"}, {"at_ms", "since the broker's start"}, {"age_ms", "since it was given up"},
 		},
 	},
 }

@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mdmesh/mdmesh/broker"
 	"github.com/mdmesh/mdmesh/client"
 	"github.com/mdmesh/mdmesh/internal/cli"
 	"github.com/mdmesh/mdmesh/internal/config"
@@ -80,6 +84,8 @@ func TestExitCodes(t *testing.T) {
 			"op: no broker at tcp://a:1, tcp://b:2: connection refused; is mdbroker running there? --broker names others"},
 		{fmt.Errorf("%w: tried x: last error: %w", client.ErrNoBroker, errors.New("odd greeting")), cli.Unavailable,
 			"op: no broker at tcp://a:1, tcp://b:2: odd greeting; is mdbroker running there? --broker names others"},
+		{fmt.Errorf("%w: tried x: last error: dial: %w", client.ErrNoBroker, &net.DNSError{Name: "x.invalid", IsNotFound: true}), cli.Unavailable,
+			"op: no broker at tcp://a:1, tcp://b:2: no such host: x.invalid; is mdbroker running there? --broker names others"},
 		{errors.New("odd"), cli.Internal, "op: odd"},
 	} {
 		err := o.explain("op", c.err)
@@ -156,5 +162,68 @@ func TestLoadLimits(t *testing.T) {
 	}
 	if err := (&load{"s", 1000, 100, 0, time.Second}).check(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestKeysAreDocumented: whatever a listing prints as JSON is explained in its help.
+func TestKeysAreDocumented(t *testing.T) {
+	t.Parallel()
+	for question, row := range map[string]reflect.Type{
+		"mmi.services": reflect.TypeFor[broker.ServiceState](), "mmi.workers": reflect.TypeFor[broker.WorkerState](),
+		"mmi.brokers": reflect.TypeFor[broker.BrokerState](), "mmi.peers": reflect.TypeFor[broker.LinkState](),
+		"mmi.poison": reflect.TypeFor[broker.Poison](),
+	} {
+		i := slices.IndexFunc(allListings, func(l listing) bool { return l.question == question })
+		if i < 0 {
+			t.Errorf("no command asks %s", question)
+			continue
+		}
+		l := allListings[i]
+		for _, f := range reflect.VisibleFields(row) {
+			key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if !f.Anonymous && key != "-" && !slices.ContainsFunc(l.keys, func(k [2]string) bool { return k[0] == key }) {
+				t.Errorf("mdcli %s does not explain key %q (%s): add it to keys.go", l.name, key, f.Name)
+			}
+		}
+		for _, c := range l.columns {
+			if !slices.ContainsFunc(l.keys, func(k [2]string) bool { return k[0] == c.key }) {
+				t.Errorf("mdcli %s does not explain column %s", l.name, c.heading)
+			}
+		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	row := func(name string, answered, failed uint64) serviceRow {
+		return serviceRow{activity: activity{Name: name}, Answered: answered, Failed: failed}
+	}
+	began := time.Now()
+	before := look{began, []serviceRow{row("a", 10, 1), row("restarted", 1000, 1000)}}
+	after := look{began.Add(2 * time.Second), []serviceRow{row("a", 30, 2), row("new", 50, 0), row("restarted", 5, 0)}}
+	got := compare(before, after, nil)
+	want := []activity{{Name: "a", Rate: 10, FailedRate: 0.5}, {Name: "new"}, {Name: "restarted"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := compare(before, after, []string{"new", "gone"}); len(got) != 1 || got[0].Name != "new" {
+		t.Errorf("one service: %+v", got)
+	}
+	if got := compare(before, after, []string{"gone"}); got == nil || len(got) > 0 {
+		t.Errorf("none: %#v, want an empty list", got)
+	}
+}
+
+func TestTopTable(t *testing.T) {
+	t.Parallel()
+	var plain, full strings.Builder
+	writeTop(&plain, []activity{{Name: "echo", Rate: 1.25}})
+	if strings.Contains(plain.String(), "P99") || !strings.Contains(plain.String(), "echo     1.2") {
+		t.Errorf("without times:\n%s", plain.String())
+	}
+	writeTop(&full, []activity{{Name: "a", Wait: &times{Count: 1, P50Us: 7, P99Us: 9}, Run: &times{}}, {Name: "b"}})
+	lines := strings.Split(full.String(), "\n")
+	if !strings.HasSuffix(lines[0], "RUN_P99_US") || strings.Join(strings.Fields(lines[1])[10:], " ") != "7 9 - -" || strings.Join(strings.Fields(lines[2])[10:], " ") != "- - - -" {
+		t.Errorf("with times:\n%s", full.String())
 	}
 }

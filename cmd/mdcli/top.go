@@ -20,7 +20,7 @@ import (
 const shortestInterval = 100 * time.Millisecond
 
 // activity is what top prints of one service; rates are of the last interval.
-// Percentiles are there where the broker keeps them.
+// Times are there where the broker keeps them.
 type activity struct {
 	Name       string  `json:"name"`
 	Rate       float64 `json:"rate"`
@@ -32,15 +32,16 @@ type activity struct {
 	Idle       int     `json:"idle"`
 	Peers      int     `json:"peers"`
 	MeanUs     int64   `json:"mean_us"`
-	percentiles
+	Wait       *times  `json:"wait,omitempty"`
+	Run        *times  `json:"run,omitempty"`
 }
 
-// percentiles are of waiting for a worker, and of running.
-type percentiles struct {
-	WaitP50 *int64 `json:"wait_p50_us,omitempty"`
-	WaitP99 *int64 `json:"wait_p99_us,omitempty"`
-	RunP50  *int64 `json:"run_p50_us,omitempty"`
-	RunP99  *int64 `json:"run_p99_us,omitempty"`
+// times are of all calls of a service so far: waiting for a worker, or running.
+type times struct {
+	Count  uint64 `json:"count"`
+	MeanUs int64  `json:"mean_us"`
+	P50Us  int64  `json:"p50_us"`
+	P99Us  int64  `json:"p99_us"`
 }
 
 // look is the broker's answer to one question of top.
@@ -71,12 +72,13 @@ func (o *options) top() *cobra.Command {
 answered and failed per second; requests queued, and the age of the oldest in
 milliseconds; requests running; workers, and how many of them are idle; linked
 brokers that offer it; the mean time of a call in microseconds, and percentiles of
-waiting and running where the broker keeps them.
+waiting for a worker and of running.
 
 On a terminal it shows that anew each interval until Ctrl-C. Elsewhere, and with -o
 json, it looks once, for one interval. -o jsonl prints one object per service and
 interval, --count of them or until Ctrl-C: "name", "rate", "failed_rate", "queue",
-"oldest_ms", "running", "workers", "idle", "peers", "mean_us".`,
+"oldest_ms", "running", "workers", "idle", "peers", "mean_us", and "wait" and "run",
+each with "count", "mean_us", "p50_us" and "p99_us" since the broker's start.`,
 		Example: `  mdcli top
   mdcli top echo --interval 5s
   mdcli -o jsonl top --count 10 | jq -r '[.name, .rate] | @tsv'`,
@@ -213,7 +215,7 @@ func (o *options) printTop(services []activity, live bool) error {
 
 // writeTop writes the table; columns of percentiles only where there are any.
 func writeTop(w io.Writer, services []activity) {
-	kept := slices.ContainsFunc(services, func(a activity) bool { return a.WaitP50 != nil || a.RunP50 != nil })
+	kept := slices.ContainsFunc(services, func(a activity) bool { return a.Wait != nil || a.Run != nil })
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprint(t, "SERVICE\tRATE\tFAILED\tQUEUE\tOLDEST_MS\tRUNNING\tWORKERS\tIDLE\tPEERS\tMEAN_US")
 	if kept {
@@ -224,18 +226,17 @@ func writeTop(w io.Writer, services []activity) {
 		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%d\t%d\t%d\t%d\t%d\t%d\t%d",
 			cell(a.Name), a.Rate, a.FailedRate, a.Queue, a.OldestMs, a.Running, a.Workers, a.Idle, a.Peers, a.MeanUs)
 		if kept {
-			for _, p := range []*int64{a.WaitP50, a.WaitP99, a.RunP50, a.RunP99} {
-				fmt.Fprintf(t, "\t%s", orDash(p))
-			}
+			fmt.Fprintf(t, "\t%s\t%s", a.Wait, a.Run)
 		}
 		fmt.Fprintln(t)
 	}
 	t.Flush() // to memory
 }
 
-func orDash(n *int64) string {
-	if n == nil {
-		return "-"
+// String is p50 and p99 as two cells of a table.
+func (t *times) String() string {
+	if t == nil || t.Count == 0 {
+		return "-\t-"
 	}
-	return fmt.Sprint(*n)
+	return fmt.Sprintf("%d\t%d", t.P50Us, t.P99Us)
 }

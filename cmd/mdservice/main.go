@@ -62,6 +62,7 @@ an address is in use, or no store; 70 internal; 78 wrong configuration.`,
 	f.StringVar(&o.data, "data", "data", "`folder` of the embedded store")
 	config.Flag(cmd)
 	logging.Flags(cmd)
+	cli.Files(cmd, "DATA/", "the embedded store, in the folder that --data names")
 	cmd.AddCommand(o.ingest(), o.transform(), o.rollup(), o.push(), o.hostmetrics())
 	return cmd
 }

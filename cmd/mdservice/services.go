@@ -90,6 +90,7 @@ store and answers what became of each. Run as many as there is work for.`,
 	}
 	cmd.Flags().IntVar(&concurrency, "concurrency", 4, "requests run at once")
 	cmd.Flags().StringVar(&scope, "scope", "local", "local: for this broker only, because the embedded store is; mesh: for all")
+	cli.Values(cmd, "scope", "local", "mesh")
 	return cmd
 }
 

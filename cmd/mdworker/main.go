@@ -65,6 +65,7 @@ func (o *options) shared(cmd *cobra.Command) {
 	f.MarkHidden("credit")
 	f.IntVar(&o.cfg.Instances, "instances", 1, "sessions with each broker, in this one process")
 	f.StringVar(&o.cfg.Scope, "scope", "mesh", "mesh, or local: not offered to other brokers")
+	cli.Values(cmd, "scope", "mesh", "local")
 	f.StringSliceVar(&o.cfg.Tags, "tag", nil, "word shown in listings of workers; repeat")
 	f.DurationVar(&o.cfg.DrainTimeout, "drain-timeout", worker.DefaultDrainTimeout, "how long running requests may take on shutdown")
 }

@@ -2,7 +2,9 @@ package commands
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/mdmesh/mdmesh/test/meshproc"
@@ -93,5 +95,25 @@ func TestPoison(t *testing.T) {
 	}
 	if r := run(t, b, "poison"); !strings.HasPrefix(r.Stdout, "ID ") || strings.Count(r.Stdout, "\n") != 2 {
 		t.Errorf("table %q", r.Stdout)
+	}
+}
+
+// TestInterrupted: what a script sees of a call that somebody ended.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t)
+	startWorker(t, b, "echo", "--service", "slow", "--delay", "1h", "--drain-timeout", "0")
+	call := meshproc.Start(t, cli(t, b, "call", "slow", "x", "--timeout", "1h"))
+	meshproc.Eventually(t, "the call runs", func() error {
+		for _, row := range list(t, b, "services") {
+			if row["running"] == 1.0 {
+				return nil
+			}
+		}
+		return errors.New("nothing runs")
+	})
+	call.Signal(t, syscall.SIGINT)
+	if code := call.Wait(t); code != 130 || call.Output() != "" {
+		t.Errorf("interrupted: exit code %d, said %q", code, call.Output())
 	}
 }
