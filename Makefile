@@ -5,7 +5,7 @@ BINARIES = mdbroker mdworker mdservice mdsupervisor mdcli
 MODULES = bench/peers bench/balance
 PREFIX ?= /usr/local
 
-.PHONY: help build run test check format vet staticcheck layers units fuzz bench bench-shapes bench-peers bench-balance bench-table man install clean
+.PHONY: help build run test check format vet staticcheck layers units fuzz bench bench-shapes bench-peers bench-balance bench-federation bench-table man install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ units: ## tests of the packages, without real processes
 fuzz: ## run every fuzz target for FUZZTIME (default 20s)
 	@test/fuzz.sh
 
-bench: bench-shapes bench-peers bench-balance ## all benchmarks; they print and assert nothing
+bench: bench-shapes bench-peers bench-balance bench-federation ## all benchmarks; they print and assert nothing
 
 bench-shapes: build ## shapes i, ii, iii: calls, latency and CPU per call of each process
 	@exec bench/shapes.sh
@@ -54,6 +54,10 @@ bench-peers: build ## beside NATS, gearmand and a raw relay (ROUNDS=5 DURATION=3
 bench-balance: build ## waits of sleeping workers beside NATS and the ideal queue (36 min; POINTS=80 SEEDS=1 is 3)
 	@cd bench/balance && $(GO) build -o ../../bin/bench-balance .
 	@exec bin/bench-balance
+
+bench-federation: build ## one pool out of four brokers beside one broker (18 min; POINTS=80 is 5)
+	@$(GO) build -o bin/bench-federation ./bench/federation
+	@exec bin/bench-federation
 
 bench-table: ## write the README's tables from the last results
 	@$(GO) run ./bench/table

@@ -69,7 +69,7 @@ func (b *Broker) Counters() map[string]uint64 {
 		"displaced": c.displaced.Load(), "probes_sent": c.probesSent.Load(), "suspicions": c.suspicions.Load(),
 		"events_in": c.eventsIn.Load(), "events_out": c.eventsOut.Load(), "events_dropped": c.eventsDropped.Load(),
 		"events_unread": c.eventsUnread.Load(), "events_lost": c.eventsLost.Load(), "events_repeated": c.eventsRepeated.Load(),
-		"state_dropped": c.stateDropped.Load(), "peer_lies": c.peerLies.Load(), "floods": c.floods.Load(), "links_displaced": c.linksDisplaced.Load(), "http_refused": c.httpRefused.Load(),
+		"state_sent": b.stateSeq.Load(), "state_dropped": c.stateDropped.Load(), "peer_lies": c.peerLies.Load(), "floods": c.floods.Load(), "links_displaced": c.linksDisplaced.Load(), "http_refused": c.httpRefused.Load(),
 		"requests": f.requests.Load(), "answered": f.answered.Load(), "failed": f.failed.Load(), "redelivered": f.redelivered.Load(),
 		"late": f.late.Load(), "expired": f.expired.Load(), "cancelled": f.cancelled.Load(), "offloaded": f.offloaded.Load(), "busy": f.busy.Load(),
 	}

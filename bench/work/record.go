@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,12 @@ func Now() time.Duration {
 	var t unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // it exists
 	return time.Duration(t.Nano())
+}
+
+// Question asks for service for so long, in call i.
+func Question(i int, service time.Duration) []byte {
+	question := binary.BigEndian.AppendUint64(make([]byte, 0, questionSize), uint64(i))
+	return binary.BigEndian.AppendUint64(question, uint64(service))
 }
 
 // Serve is a worker's work: it sleeps as long as the question says.
@@ -69,8 +76,7 @@ func (r *Records) Run(ctx context.Context, send func(c Call, question []byte) er
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		question := binary.BigEndian.AppendUint64(make([]byte, 0, questionSize), uint64(i))
-		question = binary.BigEndian.AppendUint64(question, uint64(c.Service))
+		question := Question(i, c.Service)
 		r.mu.Lock()
 		r.all[i].Submitted = Now()
 		r.mu.Unlock()
@@ -147,7 +153,11 @@ func (p Plan) Judge(records []Record) Outcome {
 		at[i], service[i] = r.Submitted-records[0].Submitted, r.Ended-r.Started
 		plannedAt[i], plannedService[i] = c.At, c.Service
 		over[i] = service[i] - c.Service
-		late[i] = at[i] - (c.At - plannedAt[0])
+		late[i] = at[i] - c.At
+	}
+	soonest := slices.Min(late) // when the plan began is not recorded
+	for i := range late {
+		late[i] -= soonest
 	}
 	o := Outcome{Latency: Summarize(latency), Wait: Summarize(wait), Overshoot: Summarize(over), Late: Summarize(late)}
 	o.IdealWait, o.IdealLatency = ideal(at, service, p.Workers)

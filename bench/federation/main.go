@@ -1,0 +1,170 @@
+// Federation measures what links between brokers are worth, and what they cost: the
+// sleeping work of package work on one broker with all workers, and on a mesh of
+// brokers with a part each, where most calls may enter by one of them. It prints,
+// writes a file, and asserts nothing.
+//
+// The one invariant: a mesh gets the same calls as the single broker it is compared
+// with. Start at run; mesh.go starts brokers, parts.go has what else is measured.
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mdmesh/mdmesh/bench/procs"
+	"github.com/mdmesh/mdmesh/bench/report"
+	"github.com/mdmesh/mdmesh/bench/work"
+)
+
+const (
+	brokers = 4
+	workers = 16
+)
+
+// settings come from the environment, because that is what make passes on.
+type settings struct {
+	loads []float64 // POINTS=50,70,80,90 (percent)
+	hot   []float64 // HOT=25,70 (percent that enters by the first broker)
+	seeds []float64 // SEEDS=1
+	calls int       // CALLS=100000
+	parts []string  // PARTS=points,idle,uneven,hop
+	out   string    // OUT=bench/results/federation.json
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if len(os.Args) > 3 && os.Args[1] == "role" {
+		err = runRole(ctx, os.Args[2], os.Args[3], os.Args[4:])
+	} else {
+		err = run(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench-federation:", err)
+		os.Exit(1)
+	}
+}
+
+func fromEnvironment() (s settings, err error) {
+	list := func(name, otherwise string) (out []float64) {
+		for _, text := range strings.Split(cmp.Or(os.Getenv(name), otherwise), ",") {
+			v, e := strconv.ParseFloat(text, 64)
+			if e != nil || v <= 0 {
+				err = fmt.Errorf("%s=%s: give numbers above 0, such as %s", name, os.Getenv(name), otherwise)
+			}
+			out = append(out, v)
+		}
+		return out
+	}
+	s = settings{loads: list("POINTS", "50,70,80,90"), hot: list("HOT", "25,70"), seeds: list("SEEDS", "1"), calls: int(list("CALLS", "100000")[0])}
+	s.parts = strings.Split(cmp.Or(os.Getenv("PARTS"), "points,idle,uneven,hop"), ",")
+	s.out = cmp.Or(os.Getenv("OUT"), "bench/results/federation.json")
+	return s, err
+}
+
+func run(ctx context.Context) error {
+	set, err := fromEnvironment()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "bench-federation")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	results := &report.Federation{Machine: report.Here(), Brokers: brokers, Workers: workers, Calls: set.calls}
+	for _, part := range []struct {
+		name string
+		run  func() error
+	}{
+		{"points", func() error { return points(ctx, set, results, filepath.Join(dir, "records")) }},
+		{"idle", func() error { return idleEntry(ctx, results) }},
+		{"uneven", func() error { return uneven(ctx, results) }},
+		{"hop", func() error { return hop(ctx, results) }},
+	} {
+		if !slices.Contains(set.parts, part.name) {
+			continue
+		}
+		if err := part.run(); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	if err := results.Print(os.Stdout); err != nil {
+		return err
+	}
+	return report.Write(set.out, results)
+}
+
+// points measures every topology at every load, seed by seed.
+func points(ctx context.Context, set settings, results *report.Federation, file string) error {
+	for _, seed := range set.seeds {
+		for _, load := range set.loads {
+			p := work.Plan{Seed: uint64(seed), Calls: set.calls, Load: load / 100, Workers: workers, Entries: 1}
+			if err := onePoint(ctx, results, p, file); err != nil {
+				return err
+			}
+			for _, hot := range set.hot {
+				p.Entries, p.Hot = brokers, hot/100
+				if err := onePoint(ctx, results, p, file); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func onePoint(ctx context.Context, results *report.Federation, p work.Plan, file string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*p.Length()+10*time.Minute)
+	defer cancel()
+	point := report.FederatedPoint{Topology: "one", Load: p.Load, Seed: p.Seed}
+	if p.Entries > 1 {
+		point.Topology, point.Hot = "mesh", p.Hot
+	}
+	fmt.Printf("load %.0f %%, seed %d, %s, about %v: ", 100*p.Load, p.Seed, point.Name(), p.Length().Round(time.Second))
+	var g procs.Group
+	defer g.Stop()
+	m, err := startMesh(ctx, &g, p.Entries)
+	if err != nil {
+		return err
+	}
+	for _, b := range m {
+		if err := b.sleepers(ctx, &g, p.Workers/p.Entries); err != nil {
+			return err
+		}
+	}
+	if err := m.settled(ctx, p.Workers); err != nil {
+		return err
+	}
+	before, err := m.counters(ctx)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	records, err := m.submit(ctx, &g, p, file)
+	if err != nil {
+		return err
+	}
+	took := time.Since(began).Seconds()
+	after, err := m.counters(ctx)
+	if err != nil {
+		return err
+	}
+	point.Outcome = p.Judge(records)
+	point.States = float64(after["state_sent"]-before["state_sent"]) / took / float64(len(m))
+	point.Offloaded = float64(after["offloaded"]-before["offloaded"]) / float64(p.Calls)
+	fmt.Printf("p99 of latency %.1f ms (ideal %.1f), of wait %.1f (%.1f); %.0f STATE/s, %.0f %% offloaded\n",
+		point.Latency.P99, point.IdealLatency.P99, point.Wait.P99, point.IdealWait.P99, point.States, 100*point.Offloaded)
+	results.Points = append(results.Points, point)
+	return nil
+}
