@@ -1,0 +1,270 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+// Clients take turns: a backlog of one does not delay the first of another.
+func TestClientsTakeTurns(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		flood, one, two := m.client(b, "flood"), m.client(b, "1"), m.client(b, "2")
+		for i := range 1_000 {
+			flood.ask("s", fmt.Sprint("flood ", i))
+		}
+		m.settle()
+		for i := range 3 {
+			one.ask("s", fmt.Sprint("one ", i))
+			m.settle()
+		}
+		two.ask("s", "two 0")
+		m.settle()
+		w := m.worker(b, "s", 1)
+		for _, want := range []string{"flood 0", "one 0", "two 0", "flood 1", "one 1", "flood 2", "one 2", "flood 3", "flood 4"} {
+			r := w.take()
+			if r.body() != want {
+				t.Errorf("got %q, want %q", r.body(), want)
+			}
+			w.answer(r)
+		}
+	})
+}
+
+// What a lost worker held goes to the front of its client's line, in its order, and
+// does not take others' turns.
+func TestRedeliveredKeepToTheirLine(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		one, two := m.client(b, "1"), m.client(b, "2")
+		w := m.worker(b, "s", 3)
+		for i := range 5 {
+			one.ask("s", fmt.Sprint("one ", i))
+			m.pass(time.Millisecond)
+		}
+		for i := range 2 {
+			two.ask("s", fmt.Sprint("two ", i))
+			m.settle()
+		}
+		w.close()
+		w = m.worker(b, "s", 1)
+		var got []string
+		for range 7 {
+			r := w.take()
+			got = append(got, r.body())
+			w.answer(r)
+		}
+		want := []string{"one 0", "two 0", "one 1", "two 1", "one 2", "one 3", "one 4"}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// A linked broker is one client, however many it speaks for; what only workers of
+// scope local could take of it holds nobody up.
+func TestGuestsTakeTurns(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		p := m.dial(b, "p", mdp.Peer, mdp.Native)
+		p.send(mdp.Command{Kind: mdp.Hello, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "p", Name: "p", Incarnation: "p", Revision: 1})})
+		p.expect(mdp.Welcome)
+		w := m.worker(b, "s", 1)
+		own := m.client(b, "own")
+		own.ask("s", "own 0")
+		first := w.take()
+		for i := range 3 {
+			p.ask("s", fmt.Sprint("guest ", i), asID(byte(i)))
+		}
+		m.settle()
+		for i := range 3 {
+			own.ask("s", fmt.Sprint("own ", i+1))
+		}
+		m.settle()
+		w.answer(first)
+		for _, want := range []string{"guest 0", "own 1", "guest 1", "own 2", "guest 2", "own 3"} {
+			r := w.take()
+			if r.body() != want {
+				t.Errorf("got %q, want %q", r.body(), want)
+			}
+			w.answer(r)
+		}
+	})
+}
+
+// Calls made inside the process share one turn.
+func TestLocalCallsAreOneClient(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		ended := make(chan error)
+		for range 3 {
+			go func() { _, err := b.Call(context.Background(), "s", []byte("call")); ended <- err }()
+		}
+		m.settle()
+		c := m.client(b, "c")
+		for range 2 {
+			c.ask("s", "client")
+		}
+		m.settle()
+		w := m.worker(b, "s", 1)
+		for _, want := range []string{"call", "client", "call", "client", "call"} {
+			r := w.take()
+			if r.body() != want {
+				t.Errorf("got %q, want %q", r.body(), want)
+			}
+			w.answer(r)
+		}
+		for range 3 {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// A full service makes room for a client that has little in it, at the cost of the
+// one that has most; that one is told BUSY, and nothing of it was started.
+func TestFloodMakesRoom(t *testing.T) {
+	const size = 1000
+	for name, set := range map[string]func(*Config){
+		"requests": func(c *Config) { c.MaxRequests = 10 },
+		"octets":   func(c *Config) { c.MaxBytes = 10 * (size + requestCost) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b := m.broker("b", set)
+				flood, other := m.client(b, "flood"), m.client(b, "other")
+				for range 10 {
+					flood.ask("s", string(make([]byte, size)))
+				}
+				flood.quiet()
+				flood.failed(flood.ask("s", string(make([]byte, size))), mdp.Busy, false) // it has most itself
+				m.wantCount(b, "displaced", 0)
+				for i := range 5 {
+					other.ask("s", string(make([]byte, size)))
+					m.settle()
+					if e := flood.expect(mdp.Final).err(); e == nil || e.(*mdp.Error).RetryAfter <= 0 || e.(*mdp.Error).MayHaveRun {
+						t.Errorf("displaced %d: %v", i, e)
+					}
+				}
+				other.quiet()
+				other.failed(other.ask("s", string(make([]byte, size))), mdp.Busy, false) // they are even
+				m.wantCount(b, "displaced", 5)
+				m.wantCount(b, "busy", 7)
+				w := m.worker(b, "s", 10)
+				for range 10 {
+					w.answer(w.take())
+				}
+				m.settle()
+				m.empty(b)
+			})
+		})
+	}
+}
+
+// Whatever comes and goes, the lines agree with a model: nothing is lost, each line
+// keeps its order, and a client that waits is served within as many turns as there
+// are clients.
+func TestQueue(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := newService(&Broker{start: time.Now(), cfg: Config{MaxRequests: 10, MaxBytes: 1000}}, "s")
+		clients := []*conn{nil, {}, {}, {}}
+		model := make(map[*conn][]*request)
+		since := make(map[*conn]int) // turns of others
+		entered := int64(0)
+		waiting := func() (n int) {
+			for _, l := range model {
+				n += len(l)
+			}
+			return n
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"enqueue": func(t *rapid.T) {
+				c := rapid.SampledFrom(clients).Draw(t, "client")
+				entered++
+				r := &request{entered: entered, size: 1, from: origin{conn: c}}
+				s.enqueue(r)
+				if len(model[c]) == 0 {
+					since[c] = 0
+				}
+				model[c] = append(model[c], r)
+			},
+			"serve": func(t *rapid.T) {
+				r := s.own.next()
+				if r == nil {
+					return
+				}
+				c := r.from.conn
+				if model[c][0] != r {
+					t.Fatal("not the oldest of its client")
+				}
+				s.dequeue(r, true)
+				model[c] = model[c][1:]
+				for other := range since {
+					since[other]++
+				}
+				since[c] = 0
+				for other, l := range model {
+					if len(l) > 0 && since[other] > len(clients) {
+						t.Fatalf("a client waits for %d turns", since[other])
+					}
+				}
+			},
+			"cancel": func(t *rapid.T) {
+				c := rapid.SampledFrom(clients).Draw(t, "client")
+				if len(model[c]) == 0 {
+					return
+				}
+				i := rapid.IntRange(0, len(model[c])-1).Draw(t, "at")
+				s.dequeue(model[c][i], false)
+				model[c] = slices.Delete(model[c], i, i+1)
+			},
+			"back": func(t *rapid.T) { // served and lost: to its place by age
+				r := s.own.next()
+				if r == nil {
+					return
+				}
+				s.dequeue(r, true)
+				r.deliveries = 1
+				s.enqueue(r)
+				for other := range since {
+					since[other] = 0
+				}
+			},
+			"sweep": func(*rapid.T) { s.own.sweep() },
+			"": func(t *rapid.T) {
+				var octets int64
+				for c, l := range s.own.lines {
+					octets += l.octets
+					if l.requests.n != len(model[c]) {
+						t.Fatalf("a line of %d, want %d", l.requests.n, len(model[c]))
+					}
+				}
+				if s.queued() != waiting() || octets != int64(waiting()) || len(s.waiting()) != waiting() {
+					t.Fatalf("%d queued, %d octets, %d listed, want %d", s.queued(), octets, len(s.waiting()), waiting())
+				}
+			},
+		})
+	})
+}
+
+// Queueing allocates nothing once a client has its line.
+func TestQueueAllocatesNothing(t *testing.T) {
+	s := newService(&Broker{start: time.Now()}, "s")
+	r := &request{size: 1, from: origin{conn: &conn{}}, body: zsock.Body{}}
+	if n := testing.AllocsPerRun(100, func() {
+		s.enqueue(r)
+		s.dequeue(r, true)
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
