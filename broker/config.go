@@ -65,6 +65,7 @@ const (
 	maxRefusals     = 16                      // NOT_TAKEN answers one request may collect
 	homeHops        = 2                       // brokers a request may visit beyond its home
 	foreignInterval = 2500 * time.Millisecond // slowest heartbeat expected of a foreign worker (zguide)
+	maxInterval     = time.Minute             // longest heartbeat interval that is learned of a foreign worker
 	idleInterval    = 15 * time.Second        // heartbeat of clients with nothing outstanding
 	livenessMisses  = 3
 	minHeartbeat    = 50 * time.Millisecond // the ticker must see three of them apart

@@ -9,11 +9,26 @@ import (
 )
 
 // watch is what the ticker remembers of one connection. The reader only counts
-// reads, so that a part of a large message is a sign of life, too; turning counts into times here keeps clocks off the hot path.
+// reads, so that a part of a large message is a sign of life, too; turning counts
+// into times here keeps clocks off the hot path.
 type watch struct {
 	reads, sent uint32
 	heard, said int64 // broker clock of the last change seen
 	idle        bool  // nothing outstanding at the last look
+
+	// Of foreign workers, whose protocol does not say how often they beat.
+	gap      int64 // between the sign of life seen at this look and the one before; 0: none seen
+	worked   bool  // it held a request since the last sign, and may have been mute for that
+	interval int64 // longest gap it left while idle
+}
+
+// learn takes in how long an idle foreign worker was silent between two signs. What
+// it learns is of the connection: a worker that was ended too early says READY again.
+func (w *watch) learn(busy bool) {
+	if w.gap > 0 && !w.worked && !busy {
+		w.interval = min(max(w.interval, w.gap), int64(maxInterval))
+	}
+	w.worked = busy || w.worked && w.gap == 0
 }
 
 // tick is the broker's only clock, until ctx ends.
@@ -143,7 +158,7 @@ func (b *Broker) beat(now int64, grace bool) {
 	for _, c := range b.allConns() {
 		c.observe(now)
 		if grace {
-			c.watch.heard = now // before it is said to peers how long they were silent
+			c.watch.heard, c.watch.gap = now, 0 // before it is said to peers how long they were silent
 		}
 		if l := c.link.Load(); l != nil {
 			l.look(&batch, now)
@@ -157,7 +172,11 @@ func (b *Broker) beat(now int64, grace bool) {
 // observe turns the reader's and writers' counts into times.
 func (c *conn) observe(now int64) {
 	w := &c.watch
+	w.gap = 0
 	if n := c.z.Reads(); n != w.reads || w.heard == 0 {
+		if w.heard != 0 {
+			w.gap = now - w.heard
+		}
 		w.reads, w.heard = n, now
 		if l := c.link.Load(); l != nil {
 			l.heard.Store(now)
@@ -265,11 +284,13 @@ func (w *worker) expireNative(batch *zsock.Batch, silent int64) {
 // request ends it (MDP-FACTS 7.1).
 func (w *worker) expireForeign(batch *zsock.Batch, now, silent int64) {
 	s := w.service
+	learned := &w.conn.watch
 	s.mu.Lock()
 	why := ""
+	learned.learn(len(w.held) > 0)
 	switch {
 	case w.gone:
-	case len(w.held) == 0 && silent > int64(livenessMisses*max(w.conn.b.cfg.Heartbeat, foreignInterval)):
+	case len(w.held) == 0 && silent > livenessMisses*max(int64(max(w.conn.b.cfg.Heartbeat, foreignInterval)), learned.interval):
 		why = "idle and silent"
 	case len(w.held) > 0 && now-w.busySince > int64(w.conn.b.cfg.BusyLimit):
 		why = "busy for too long"

@@ -178,6 +178,47 @@ func TestForeignWorkerLiveness(t *testing.T) {
 	})
 }
 
+// A foreign worker that beats more slowly than the guide's is ended once, and then
+// its own interval is known; silence while it works teaches nothing.
+func TestHeartbeatOfForeignWorkerIsLearned(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		slow, usual := m.foreignWorker(b, "s", mdp.V01), m.foreignWorker(b, "t", mdp.V01)
+		c := m.client(b, "c")
+		slow.mute.Store(true)
+		usual.mute.Store(true)
+		beat := func(w *peer) { w.send(mdp.Command{Kind: mdp.Heartbeat}) }
+		h := c.ask("t", "x")
+		r := usual.take()
+		for i := range 12 { // 2 minutes
+			m.pass(10 * time.Second)
+			if i == 0 {
+				slow.expect(mdp.Disconnect)
+				slow.send(mdp.Command{Kind: mdp.Ready, Service: []byte("s")})
+			}
+			beat(slow)
+		}
+		slow.quiet()
+		m.pass(29 * time.Second)
+		slow.quiet() // three of its beats
+		m.pass(2 * time.Second)
+		slow.expect(mdp.Disconnect)
+
+		usual.answer(r, "y") // 2.5 minutes
+		c.answered(h, mdp.OK, "y")
+		m.pass(7400 * time.Millisecond)
+		usual.quiet()
+		m.pass(time.Second)
+		usual.expect(mdp.Disconnect)
+		m.pass(time.Hour)
+		beat(usual) // a stranger's, an hour later: no more than a minute is learned
+		usual.expect(mdp.Disconnect)
+		usual.send(mdp.Command{Kind: mdp.Ready, Service: []byte("t")})
+		m.pass(livenessMisses*maxInterval + 2*time.Second)
+		usual.expect(mdp.Disconnect)
+	})
+}
+
 // After a pause of the broker itself nobody is called silent: what they said is
 // still unread. Without that, the step would end every session here.
 func TestPauseExpiresNobody(t *testing.T) {
