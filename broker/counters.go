@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
@@ -98,6 +99,14 @@ func (b *Broker) Counters() map[string]uint64 {
 	}
 	return m
 }
+
+// drops are the counters that count something that was not delivered as asked.
+var drops = []string{"answers_dropped", "busy", "cancelled", "connections_refused", "control_dropped", "displaced", "events_dropped", "events_lost",
+	"expired", "foreign_unanswered", "handshakes_failed", "http_refused", "late", "malformed", "partials_dropped", "pongs_dropped", "protocol_errors",
+	"requests_refused", "services_refused", "state_dropped", "strangers", "unasked_replies", "workers_refused", "zmtp_ignored"}
+
+// IsDrop tells whether the counter of this name counts what was dropped or refused.
+func IsDrop(counter string) bool { return slices.Contains(drops, counter) }
 
 // Poison is a request that used up its tries.
 type Poison struct {

@@ -55,6 +55,7 @@ func TestRedeliveredKeepToTheirLine(t *testing.T) {
 			m.settle()
 		}
 		w.close()
+		m.settle()
 		w = m.worker(b, "s", 1)
 		var got []string
 		for range 7 {

@@ -110,6 +110,9 @@ func (o *origin) collects() bool {
 // hold adds a holder and counts the delivery. At is its place among what the
 // holder holds.
 func (r *request) hold(w *worker, p *route, at int, now int64) {
+	if r.deliveries == 0 && r.refusals == 0 {
+		r.service.waits.add(now - r.entered)
+	}
 	r.holders = append(r.holders, holder{worker: w, route: p, at: at, attempt: r.nextAttempt()})
 	r.deliveries++
 	r.started = now

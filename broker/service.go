@@ -50,6 +50,9 @@ type service struct {
 	views       []view // these two are only there to be used again
 
 	stats serviceStats
+	// Times of requests: from entry to the first dispatch, here or to a peer; from the
+	// last one to what a handler here answered.
+	waits, runs Histogram
 }
 
 // serviceStats are cumulative counters of one service, guarded by its mutex.

@@ -56,7 +56,13 @@ type ServiceState struct {
 	MeanUs   int64  `json:"mean_us"`   // service time
 	Octets   int64  `json:"octets"`
 	Peers    int    `json:"peers"` // linked brokers that offer it
+	Wait     Times  `json:"wait"`  // of requests for their first dispatch
+	Run      Times  `json:"run"`   // from dispatch to a handler's answer
 	serviceStats
+
+	// Waits and Runs are what Wait and Run sum up.
+	Waits Histogram `json:"-"`
+	Runs  Histogram `json:"-"`
 }
 
 // WorkerState is one worker session.
@@ -95,7 +101,7 @@ func (b *Broker) Services() []ServiceState {
 	for _, s := range b.allServices() {
 		s.mu.Lock()
 		st := ServiceState{Name: s.name, Workers: s.workers.n, Idle: s.idle.n, Queue: s.queued(), Running: s.table.live - s.queued(),
-			MeanUs: s.mean.duration().Microseconds(), Octets: s.bytes, serviceStats: s.stats}
+			MeanUs: s.mean.duration().Microseconds(), Octets: s.bytes, serviceStats: s.stats, Waits: s.waits, Runs: s.runs}
 		if oldest := s.oldest(); oldest != 0 {
 			st.OldestMs = (now - oldest) / 1e6
 		}
@@ -105,6 +111,7 @@ func (b *Broker) Services() []ServiceState {
 			}
 		}
 		s.mu.Unlock()
+		st.Wait, st.Run = st.Waits.times(), st.Runs.times()
 		out = append(out, st)
 	}
 	slices.SortFunc(out, func(x, y ServiceState) int { return cmp.Compare(x.Name, y.Name) })

@@ -201,7 +201,9 @@ func (s *service) settle(batch *zsock.Batch, r *request, cmd *mdp.Command, m *zs
 	switch {
 	case status == mdp.OK:
 		if cmd.Role == mdp.Worker { // of a peer's answer, most may be waiting
-			s.mean.add(s.b.now() - r.started)
+			run := s.b.now() - r.started
+			s.mean.add(run)
+			s.runs.add(run)
 		}
 		s.answer(batch, r, m.Body(cmd.Body))
 		return
@@ -220,6 +222,9 @@ func (s *service) settle(batch *zsock.Batch, r *request, cmd *mdp.Command, m *zs
 		return
 	}
 	err := mdp.AnswerError(cmd).(*mdp.Error)
+	if status == mdp.AppError && cmd.Role == mdp.Worker {
+		s.runs.add(s.b.now() - r.started)
+	}
 	switch {
 	case cmd.Role == mdp.Worker:
 		err.MayHaveRun = true

@@ -12,11 +12,22 @@ import (
 	"github.com/mdmesh/mdmesh/broker"
 )
 
+// maxLabelled bounds the services with figures of their own; those beyond, in the
+// order of their names, are summed up as otherServices, so that made-up names make
+// no more series.
+const (
+	maxLabelled   = 200
+	otherServices = "other" // as is a service of that name
+)
+
 // collector renders the broker's counters and levels as Prometheus text. Labels
-// are bounded: services by the broker's own bound, nothing per client.
+// are bounded: services by maxLabelled, nothing per client.
 type collector struct {
 	b       *broker.Broker
 	counts  map[string]*prometheus.Desc // by the counter's name
+	drops   *prometheus.Desc
+	waits   *prometheus.Desc
+	runs    *prometheus.Desc
 	queue   *prometheus.Desc
 	oldest  *prometheus.Desc
 	workers *prometheus.Desc
@@ -33,12 +44,18 @@ func metrics(b *broker.Broker) http.Handler {
 	}
 	counts := make(map[string]*prometheus.Desc)
 	for name := range b.Counters() {
+		if broker.IsDrop(name) {
+			continue
+		}
 		counts[name] = desc(name+"_total", "Counter "+name+" of /state.")
 	}
 	r := prometheus.NewRegistry()
 	r.MustRegister(&collector{
 		b:       b,
 		counts:  counts,
+		drops:   desc("drops_total", "What was dropped or refused, by the name of its counter in /state.", "reason"),
+		waits:   desc("wait_seconds", "Time from a request's entry to its first dispatch.", "service"),
+		runs:    desc("run_seconds", "Time from a request's dispatch to the answer of a handler.", "service"),
 		queue:   desc("queue_requests", "Requests waiting for a worker.", "service"),
 		oldest:  desc("queue_oldest_seconds", "Age of the oldest waiting request.", "service"),
 		workers: desc("workers", "Worker sessions.", "service"),
@@ -55,7 +72,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range c.counts {
 		ch <- d
 	}
-	for _, d := range []*prometheus.Desc{c.queue, c.oldest, c.workers, c.running, c.links, c.conns, c.octets} {
+	for _, d := range []*prometheus.Desc{c.drops, c.waits, c.runs, c.queue, c.oldest, c.workers, c.running, c.links, c.conns, c.octets} {
 		ch <- d
 	}
 }
@@ -67,10 +84,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	st := c.b.State()
 	for name, n := range st.Counters {
-		ch <- prometheus.MustNewConstMetric(c.counts[name], prometheus.CounterValue, float64(n))
+		if broker.IsDrop(name) {
+			ch <- prometheus.MustNewConstMetric(c.drops, prometheus.CounterValue, float64(n), name)
+		} else {
+			ch <- prometheus.MustNewConstMetric(c.counts[name], prometheus.CounterValue, float64(n))
+		}
 	}
-	for _, s := range st.Services {
-		name := printable(s.Name)
+	for name, s := range labelled(st.Services) {
+		ch <- histogram(c.waits, &s.Waits, name)
+		ch <- histogram(c.runs, &s.Runs, name)
 		gauge(c.queue, float64(s.Queue), name)
 		gauge(c.oldest, float64(s.OldestMs)/1e3, name)
 		gauge(c.workers, float64(s.Workers), name)
@@ -81,6 +103,46 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(c.conns, float64(st.Connections))
 	gauge(c.octets, float64(st.HeldOctets))
+}
+
+// labelled gives each service its label, and sums up those beyond the bound.
+func labelled(services []broker.ServiceState) map[string]*broker.ServiceState {
+	out := make(map[string]*broker.ServiceState, min(len(services), maxLabelled)+1)
+	for i, s := range services {
+		name := otherServices
+		if i < maxLabelled {
+			name = printable(s.Name)
+		}
+		sum := out[name]
+		if sum == nil {
+			out[name] = &s
+			continue
+		}
+		sum.Queue += s.Queue
+		sum.OldestMs = max(sum.OldestMs, s.OldestMs)
+		sum.Workers += s.Workers
+		sum.Running += s.Running
+		sum.Waits.Merge(&s.Waits)
+		sum.Runs.Merge(&s.Runs)
+	}
+	return out
+}
+
+// firstBound is the lowest bucket that is rendered: 64 us. Times below are of no
+// interest apart.
+const firstBound = 6
+
+// histogram renders a histogram of the broker; the last bucket is Prometheus's own.
+func histogram(d *prometheus.Desc, h *broker.Histogram, service string) prometheus.Metric {
+	buckets := make(map[float64]uint64, len(h.Buckets))
+	below := uint64(0)
+	for i, n := range h.Buckets[:len(h.Buckets)-1] {
+		below += n
+		if i >= firstBound {
+			buckets[float64(broker.HistogramBound(i))/1e6] = below
+		}
+	}
+	return prometheus.MustNewConstHistogram(d, h.Count, float64(h.SumUs)/1e6, buckets, service)
 }
 
 // linkStates has one entry for each peer: several endpoints may lead to one.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mdmesh/mdmesh/broker"
 )
@@ -20,6 +23,50 @@ func TestLabels(t *testing.T) {
 	}
 	if seen["echo"] != "echo" || seen["grüße"] != "grüße" {
 		t.Error("plain names are changed")
+	}
+}
+
+// Services beyond the bound are summed up under one label, and so is one of its name.
+func TestServicesBeyondTheBound(t *testing.T) {
+	t.Parallel()
+	services := []broker.ServiceState{{Name: otherServices, Queue: 1, OldestMs: 7, Waits: broker.Histogram{Count: 1}}}
+	for i := range 2 * maxLabelled {
+		services = append(services, broker.ServiceState{Name: fmt.Sprint(i), Queue: 1, Running: 2, OldestMs: 5, Waits: broker.Histogram{Count: 1, SumUs: 3}})
+	}
+	got := labelled(services)
+	other := got[otherServices]
+	if len(got) != maxLabelled || other.Queue != maxLabelled+2 || other.OldestMs != 7 || other.Waits.Count != maxLabelled+2 {
+		t.Errorf("%d labels, other %+v", len(got), other)
+	}
+	if first := got["0"]; first.Queue != 1 || first.Running != 2 {
+		t.Errorf("a service of its own: %+v", first)
+	}
+}
+
+// fixed is a collector of one metric.
+type fixed struct{ prometheus.Metric }
+
+func (f fixed) Describe(ch chan<- *prometheus.Desc) { ch <- f.Desc() }
+func (f fixed) Collect(ch chan<- prometheus.Metric) { ch <- f.Metric }
+
+// Buckets are cumulative, bounds in seconds, and the count holds what is beyond all.
+func TestHistogram(t *testing.T) {
+	t.Parallel()
+	h := broker.Histogram{Count: 6, SumUs: 3_000_000}
+	h.Buckets[0], h.Buckets[7], h.Buckets[20], h.Buckets[len(h.Buckets)-1] = 1, 2, 2, 1
+	r := prometheus.NewRegistry()
+	r.MustRegister(fixed{histogram(prometheus.NewDesc("x_seconds", "x", []string{"service"}, nil), &h, "s")})
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := families[0].Metric[0].Histogram
+	got := make(map[float64]uint64)
+	for _, b := range m.Bucket {
+		got[b.GetUpperBound()] = b.GetCumulativeCount()
+	}
+	if got[64e-6] != 1 || got[128e-6] != 3 || got[1.048576] != 5 || m.GetSampleCount() != 6 || m.GetSampleSum() != 3 {
+		t.Errorf("rendered as %v", m)
 	}
 }
 

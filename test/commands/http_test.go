@@ -67,7 +67,8 @@ func TestHTTP(t *testing.T) {
 	_, text = ask(t, "GET", b.http+"/metrics", nil)
 	for _, line := range []string{
 		`mdmesh_broker_workers{service="echo"} 1`, `mdmesh_broker_queue_requests{service="echo"} 0`,
-		"# TYPE mdmesh_broker_redelivered_total counter", "mdmesh_broker_connections ",
+		"# TYPE mdmesh_broker_redelivered_total counter", "mdmesh_broker_connections ", `mdmesh_broker_drops_total{reason="late"} 0`,
+		`mdmesh_broker_wait_seconds_bucket{service="echo",le="+Inf"}`, `mdmesh_broker_run_seconds_count{service="echo"}`,
 	} {
 		if !strings.Contains(text, line) {
 			t.Errorf("metrics lack %q", line)
