@@ -21,11 +21,10 @@ type conn struct {
 	sessions int      // worker sessions so far
 
 	// The following are set by the reader and read by the ticker.
-	worker   atomic.Pointer[worker]
-	link     atomic.Pointer[link]
-	client   atomic.Pointer[clientInfo]
-	received atomic.Uint32 // messages
-	sent     atomic.Uint32
+	worker atomic.Pointer[worker]
+	link   atomic.Pointer[link]
+	client atomic.Pointer[clientInfo]
+	sent   atomic.Uint32
 
 	// The following belong to the ticker (liveness.go).
 	watch watch
@@ -83,7 +82,6 @@ func (b *Broker) Opened(z *zsock.Conn) {
 // reader goroutine; it runs the broker's state directly (DESIGN: no dispatcher).
 func (b *Broker) Message(batch *zsock.Batch, z *zsock.Conn, m *zsock.Msg) {
 	c := z.User.(*conn)
-	c.received.Add(1)
 	if err := mdp.Decode(m.Frames(), mdp.AtBroker, &c.cmd); err != nil {
 		c.malformed(batch, err)
 		return

@@ -30,7 +30,7 @@ type trust struct {
 	// The following say since when a sign is due, while the worker is in its
 	// service's list of the unheard.
 	due    bool
-	signs  uint32 // what its connection had received when the clock started
+	signs  uint32 // how often its connection had been read when the clock started
 	clock  int64  // start of the clock: the first dispatch since the last sign, or the probe
 	probed bool   // the clock started when the probe was sent
 	moved  bool   // a suspect's requests were given to others, as far as they may be
@@ -40,7 +40,7 @@ type trust struct {
 // expectSign starts the clock of a dispatch, unless it runs for an earlier one.
 // Whatever the connection receives from now on accepts the request.
 func (w *worker) expectSign(now int64) {
-	signs := w.conn.received.Load()
+	signs := w.conn.z.Reads()
 	switch {
 	case w.rtt == 0:
 		return
@@ -78,7 +78,7 @@ func (w *worker) judge(batch *zsock.Batch, now int64) bool {
 		limit = max(int64(minPatience), 4*w.rtt)
 	}
 	switch {
-	case w.conn.received.Load() != w.signs:
+	case w.conn.z.Reads() != w.signs:
 		return w.heardOf()
 	case w.suspect:
 		return w.moveHeld(batch, now)
@@ -133,7 +133,7 @@ func (w *worker) suspected(silent int64) {
 	if !w.due {
 		w.due = true
 		w.service.unheard.pushBack(w)
-		w.signs = w.conn.received.Load()
+		w.signs = w.conn.z.Reads()
 	}
 	w.suspect = true
 	w.wait()
