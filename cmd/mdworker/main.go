@@ -162,8 +162,6 @@ func (o *options) check() error {
 		return cli.Exitf(cli.Usage, "--instances %d: give 1 to %d", o.cfg.Instances, maxInstances)
 	case o.cfg.DrainTimeout < 0:
 		return cli.Exitf(cli.Usage, "--drain-timeout %v: give 0 or more", o.cfg.DrainTimeout)
-	case o.cfg.DrainTimeout == 0:
-		o.cfg.DrainTimeout = -1 // the library's word for no time at all
 	}
 	for _, e := range o.brokers.List {
 		if !strings.HasPrefix(e, "tcp://") {
@@ -177,6 +175,9 @@ func (o *options) check() error {
 func (o *options) serve(ctx context.Context) error {
 	if err := o.check(); err != nil {
 		return err
+	}
+	if o.cfg.DrainTimeout == 0 {
+		o.cfg.DrainTimeout = -1 // the library's word for no time at all
 	}
 	o.cfg.Brokers = o.brokers.List
 	o.cfg.Logger = logging.New("mdworker")
