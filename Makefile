@@ -5,7 +5,7 @@ BINARIES = mdbroker mdworker mdservice mdsupervisor mdcli
 MODULES = bench/peers bench/balance
 PREFIX ?= /usr/local
 
-.PHONY: help build run test check format vet staticcheck layers units fuzz bench bench-shapes bench-peers bench-balance bench-federation bench-table man install clean
+.PHONY: help build run test check format vet staticcheck layers units fuzz bench bench-shapes bench-peers bench-balance bench-federation bench-smoke bench-table man install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ bench-balance: build ## waits of sleeping workers beside NATS and the ideal queu
 bench-federation: build ## one pool out of four brokers beside one broker (18 min; POINTS=80 is 5)
 	@$(GO) build -o bin/bench-federation ./bench/federation
 	@exec bin/bench-federation
+
+bench-smoke: ## run all benchmarks for a moment each, to see that they work
+	@mkdir -p bin/smoke
+	@ROUNDS=1 DURATION=100ms IDLE=50 MINUTES=0.01 OUT=bin/smoke/peers.json $(MAKE) -s bench-peers
+	@CALLS=500 SEEDS=1 POINTS=80 OUT=bin/smoke/balance.json $(MAKE) -s bench-balance
+	@CALLS=500 POINTS=80 DURATION=500ms OUT=bin/smoke/federation.json $(MAKE) -s bench-federation
 
 bench-table: ## write the README's tables from the last results
 	@$(GO) run ./bench/table

@@ -32,12 +32,13 @@ const (
 
 // settings come from the environment, because that is what make passes on.
 type settings struct {
-	loads []float64 // POINTS=50,70,80,90 (percent)
-	hot   []float64 // HOT=25,70 (percent that enters by the first broker)
-	seeds []float64 // SEEDS=1
-	calls int       // CALLS=100000
-	parts []string  // PARTS=points,idle,uneven,hop
-	out   string    // OUT=bench/results/federation.json
+	loads []float64     // POINTS=50,70,80,90 (percent)
+	hot   []float64     // HOT=25,70 (percent that enters by the first broker)
+	seeds []float64     // SEEDS=1
+	calls int           // CALLS=100000
+	spell time.Duration // DURATION=5s, where calls are made for a time
+	parts []string      // PARTS=points,idle,uneven,hop
+	out   string        // OUT=bench/results/federation.json
 }
 
 func main() {
@@ -69,6 +70,11 @@ func fromEnvironment() (s settings, err error) {
 	s = settings{loads: list("POINTS", "50,70,80,90"), hot: list("HOT", "25,70"), seeds: list("SEEDS", "1"), calls: int(list("CALLS", "100000")[0])}
 	s.parts = strings.Split(cmp.Or(os.Getenv("PARTS"), "points,idle,uneven,hop"), ",")
 	s.out = cmp.Or(os.Getenv("OUT"), "bench/results/federation.json")
+	spell, e := time.ParseDuration(cmp.Or(os.Getenv("DURATION"), "5s"))
+	if e != nil || spell <= 0 {
+		err = fmt.Errorf("DURATION=%s: give a time such as 5s", os.Getenv("DURATION"))
+	}
+	s.spell = spell
 	return s, err
 }
 
@@ -89,8 +95,8 @@ func run(ctx context.Context) error {
 	}{
 		{"points", func() error { return points(ctx, set, results, filepath.Join(dir, "records")) }},
 		{"idle", func() error { return idleEntry(ctx, results) }},
-		{"uneven", func() error { return uneven(ctx, results) }},
-		{"hop", func() error { return hop(ctx, results) }},
+		{"uneven", func() error { return uneven(ctx, set.spell, results) }},
+		{"hop", func() error { return hop(ctx, set.spell, results) }},
 	} {
 		if !slices.Contains(set.parts, part.name) {
 			continue

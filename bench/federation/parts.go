@@ -14,7 +14,6 @@ import (
 const (
 	idleCalls = 500
 	patience  = 2 * time.Minute
-	measured  = 5 * time.Second
 )
 
 // idleEntry makes calls one at a time at a broker with idle workers, in a mesh whose
@@ -45,9 +44,9 @@ func idleEntry(ctx context.Context, results *report.Federation) error {
 }
 
 // uneven has a broker with 2 workers and 16 callers, and a peer with 8 workers.
-func uneven(ctx context.Context, results *report.Federation) error {
+func uneven(ctx context.Context, spell time.Duration, results *report.Federation) error {
 	for _, far := range []int{0, 8} {
-		rate, err := unevenRate(ctx, 2, far)
+		rate, err := unevenRate(ctx, spell, 2, far)
 		if err != nil {
 			return err
 		}
@@ -61,7 +60,7 @@ func uneven(ctx context.Context, results *report.Federation) error {
 	return nil
 }
 
-func unevenRate(ctx context.Context, here, far int) (float64, error) {
+func unevenRate(ctx context.Context, spell time.Duration, here, far int) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var g procs.Group
@@ -78,16 +77,16 @@ func unevenRate(ctx context.Context, here, far int) (float64, error) {
 			return 0, err
 		}
 	}
-	r, err := ask(ctx, &g, m[0], callers{Connections: 16, Inflight: 1, Service: 20 * time.Millisecond})
+	r, err := ask(ctx, &g, m[0], callers{Connections: 16, Inflight: 1, Service: 20 * time.Millisecond, Spell: spell})
 	return r.Rate, err
 }
 
 // hop measures shape iii with clients and workers at one broker, and with the workers
 // at its peer.
-func hop(ctx context.Context, results *report.Federation) error {
+func hop(ctx context.Context, spell time.Duration, results *report.Federation) error {
 	h := &report.Hop{}
 	for _, apart := range []bool{false, true} {
-		if err := hopShape(ctx, apart, h); err != nil {
+		if err := hopShape(ctx, spell, apart, h); err != nil {
 			return err
 		}
 	}
@@ -95,7 +94,7 @@ func hop(ctx context.Context, results *report.Federation) error {
 	return nil
 }
 
-func hopShape(ctx context.Context, apart bool, h *report.Hop) error {
+func hopShape(ctx context.Context, spell time.Duration, apart bool, h *report.Hop) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var g procs.Group
@@ -112,7 +111,7 @@ func hopShape(ctx context.Context, apart bool, h *report.Hop) error {
 	if _, err := g.Role(ctx, "echo", home.endpoint); err != nil {
 		return err
 	}
-	c := callers{Connections: 64, Inflight: 4, Echo: true}
+	c := callers{Connections: 64, Inflight: 4, Echo: true, Spell: spell}
 	if _, err := ask(ctx, &g, entry, c); err != nil { // warm up
 		return err
 	}
@@ -165,7 +164,8 @@ type callers struct {
 	Inflight    int           `json:"inflight"`
 	Service     time.Duration `json:"service"` // of each call, where it sleeps
 	Echo        bool          `json:"echo"`    // 64 octets to the echo service instead
-	Calls       int           `json:"calls"`   // so many, one lane; else for a time
+	Calls       int           `json:"calls"`   // so many, one after another,
+	Spell       time.Duration `json:"spell"`   // or for so long, in all lanes
 }
 
 func ask(ctx context.Context, g *procs.Group, b *node, c callers) (r load.Result, err error) {

@@ -102,7 +102,7 @@ func callAll(ctx context.Context, text, endpoint string) error {
 		}
 	}
 	if c.Calls == 0 {
-		r = load.Run(c.Connections*c.Inflight, measured, one)
+		r = load.Run(c.Connections*c.Inflight, c.Spell, one)
 	}
 	result, err := json.Marshal(r)
 	if err != nil {

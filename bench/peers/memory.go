@@ -15,12 +15,13 @@ import (
 )
 
 const (
-	mib = 1 << 20
-	// settle is how long a broker gets before its memory is read: long enough for
-	// buffers to shrink.
-	settle = 3 * time.Second
+	mib    = 1 << 20
 	points = 10 // readings of memory over time
 )
+
+// settle waits before a broker's memory is read: long enough for buffers to shrink,
+// where measurements are long.
+func (b *bench) settle() { time.Sleep(min(3*time.Second, 4*b.duration)) }
 
 // idle is the role of connections that were used once and then do nothing.
 func idle(ctx context.Context, system, endpoint, number string, ready func()) error {
@@ -94,7 +95,7 @@ func (b *bench) idleMemory(ctx context.Context, sys *system) (each float64, err 
 	if _, err := g.Role(ctx, "worker", sys.name, endpoint, shapeI.String()); err != nil {
 		return 0, err
 	}
-	time.Sleep(settle)
+	b.settle()
 	before, err := broker.Memory()
 	if err != nil {
 		return 0, err
@@ -102,7 +103,7 @@ func (b *bench) idleMemory(ctx context.Context, sys *system) (each float64, err 
 	if _, err := b.startIdlers(ctx, &g, sys.name, endpoint); err != nil {
 		return 0, err
 	}
-	time.Sleep(settle)
+	b.settle()
 	after, err := broker.Memory()
 	return float64(after.Resident-before.Resident) / float64(b.idlers), err
 }

@@ -107,7 +107,7 @@ func (b *bench) overload(ctx context.Context) error {
 			return err
 		}
 	}
-	time.Sleep(settle)
+	b.settle()
 	after, err := broker.Memory()
 	r.Peak, r.After = float64(after.Peak)/mib, float64(after.Resident)/mib
 	b.results.Overload = r
