@@ -45,7 +45,7 @@ func (c *Client) keep(number int) {
 			}
 			continue
 		}
-		l, err := c.dial(br)
+		l, err := c.dial(br, dialTimeout)
 		if err == nil {
 			c.wg.Go(l.run)
 			select {

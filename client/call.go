@@ -77,17 +77,6 @@ func (c *Client) Do(ctx context.Context, call Call) (*Reply, error) {
 	return c.await(ctx, x)
 }
 
-// Attach asks for the answer of a detached call that this process made. The answer
-// may be an error: the call's own, mdp.Running while it is not done, or mdp.Unknown
-// 60 s after it was, and when another broker has it.
-func (c *Client) Attach(ctx context.Context, id mdp.RequestID) (*Reply, error) {
-	x, err := c.begin(ctx, mdp.Attach, &Call{}, nil, id, nil)
-	if err != nil {
-		return nil, err
-	}
-	return c.await(ctx, x)
-}
-
 func (c *Client) await(ctx context.Context, x *exchange) (*Reply, error) {
 	x.wait(ctx)
 	defer c.recycle(x)

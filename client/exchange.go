@@ -24,10 +24,11 @@ const (
 type state uint8
 
 const (
-	idle    state = iota // not in the table
-	waiting              // for a link
-	sent                 // on exchange.link, unanswered
-	pausing              // refused for now; sent again at exchange.again
+	idle     state = iota // not in the table
+	waiting               // for a link
+	sent                  // on exchange.link, unanswered
+	pausing               // refused for now; sent again at exchange.due
+	visiting              // an ATTACH, while another broker is dialled
 )
 
 // slot is one place of the table. A token is its generation (upper half) and index,
@@ -65,6 +66,7 @@ type exchange struct {
 	refusals int    // how often it was tried again
 	answered uint16 // attempt of the last answer
 
+	inquiry     inquiry // of an ATTACH
 	partials    [][][]byte
 	partialSize int
 	restarts    bool // a partial has come from attempt answered

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"math"
 	"time"
 
@@ -89,6 +90,10 @@ func (c *Client) settle(l *link, b *zsock.Batch, f *final) {
 	switch {
 	case x == nil:
 		c.counters.late.Add(1)
+	case x.kind == mdp.Attach && errors.Is(f.err, mdp.Unknown):
+		x.inquiry.asked = append(x.inquiry.asked, l.broker)
+		x.inquiry.answers++
+		c.ask(x, b, c.now())
 	case f.err != nil:
 		c.retry(x, b, f.err.(*mdp.Error), f.attempt)
 	default:

@@ -34,8 +34,9 @@ type link struct {
 	broker   *broker
 	endpoint string
 	conn     *zsock.Conn
-	left     chan struct{} // closed when new requests should go elsewhere: drained or gone
-	wake     chan struct{} // capacity 1: the interval may have changed
+	arrive   func(*zsock.Batch) // of a link made for one exchange: sends that, under mu
+	left     chan struct{}      // closed when new requests should go elsewhere: drained or gone
+	wake     chan struct{}      // capacity 1: the interval may have changed
 
 	// Of the reader:
 	command mdp.Command
@@ -61,13 +62,13 @@ type link struct {
 }
 
 // dial connects and says HELLO. Requests may follow at once.
-func (c *Client) dial(br *broker) (*link, error) {
+func (c *Client) dial(br *broker, limit time.Duration) (*link, error) {
 	l := &link{
 		c: c, broker: br, endpoint: br.endpoint,
 		left: make(chan struct{}), wake: make(chan struct{}, 1),
 		heartbeat: defaultHeartbeat, limit: cautious,
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(c.ctx, limit)
 	defer cancel()
 	conn, err := zsock.Dial(ctx, l.endpoint, zsock.Config{
 		Type: zsock.Dealer, Shared: true, Network: c.cfg.Network, Logger: c.cfg.Logger, MaxMessage: c.cfg.MaxMessage,
@@ -121,10 +122,13 @@ func (l *link) open() {
 		l.bye(&b, ErrClosed)
 	case !l.down:
 		c.links = append(c.links, l)
-		if c.active == nil {
+		if c.active == nil && !l.draining {
 			c.active = l
 			c.resubmit(&b)
 		}
+	}
+	if l.arrive != nil {
+		l.arrive(&b)
 	}
 	c.mu.Unlock()
 	b.Flush()
@@ -320,6 +324,11 @@ func (l *link) Closed(_ *zsock.Conn, err error) {
 
 // lost sees to an exchange whose link has ended. Callers hold mu.
 func (c *Client) lost(x *exchange, b *zsock.Batch, l *link, err error) {
+	if x.kind == mdp.Attach {
+		x.inquiry.fail(l.broker, err)
+		c.ask(x, b, c.now())
+		return
+	}
 	if l.refused != nil { // a refused session runs nothing
 		c.leave(x)
 		c.submit(x, b, c.now())

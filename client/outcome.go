@@ -72,6 +72,7 @@ func (c *Client) recycle(x *exchange) {
 	x.link, x.mayRun, x.refusals, x.size = nil, false, 0, 0
 	x.frames = emptied(x.frames)
 	x.answered, x.restarts = 0, false
+	x.inquiry = inquiry{}
 	x.partials, x.partialSize, x.body, x.err = nil, 0, nil, nil
 	c.exchanges.Put(x)
 }
