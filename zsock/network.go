@@ -16,7 +16,9 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interva
 const userTimeout = 4 * time.Second
 
 // tcp is the Network for tcp://HOST:PORT endpoints.
-type tcp struct{}
+type tcp struct {
+	resolver Resolver // nil: the system's
+}
 
 func (tcp) Listen(endpoint string) (net.Listener, error) {
 	address, err := tcpAddress(endpoint)
@@ -31,13 +33,16 @@ func (tcp) Listen(endpoint string) (net.Listener, error) {
 	return l, nil
 }
 
-func (tcp) Dial(ctx context.Context, endpoint string) (net.Conn, error) {
+func (t tcp) Dial(ctx context.Context, endpoint string) (net.Conn, error) {
 	address, err := tcpAddress(endpoint)
 	if err != nil {
 		return nil, err
 	}
-	d := net.Dialer{KeepAliveConfig: keepAlive}
-	return d.DialContext(ctx, "tcp", address)
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	return t.dialHost(ctx, &net.Dialer{KeepAliveConfig: keepAlive}, host, port)
 }
 
 // tcpAddress cuts the scheme off. A host of * means every interface, as in libzmq.
