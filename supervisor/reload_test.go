@@ -243,3 +243,36 @@ func TestReloadReadsTheFile(t *testing.T) {
 		t.Errorf("b is %+v, was %+v", got, b)
 	}
 }
+
+// TestReloadAppliesLater: what needs no other process counts from the next time on.
+func TestReloadAppliesLater(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{}
+		b := beginBench(t, host, specs(t, entry("a"))...)
+		b.again(entry("a", signalled("INT")))
+		if _, err := b.do(t.Context(), OpStop, []string{"a"}); err != nil {
+			t.Fatal(err)
+		}
+		if got := host.entries("2 a"); len(got) != 1 {
+			t.Errorf("stopped by %q, want SIGINT", host.entries(""))
+		}
+	})
+}
+
+// TestReloadBeforeTheStart: a child that waits for its turn and is taken out of the
+// file never starts.
+func TestReloadBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{}
+		b := beginBench(t, host, specs(t, entry("slow", notifying), entry("next"))...)
+		b.want("slow", Starting)
+		b.again(entry("slow", notifying))
+		b.served <- host.running["slow"].pid
+		b.want("slow", Ready)
+		if got := host.entries("start next"); len(got) > 0 {
+			t.Errorf("started all the same: %q", got)
+		}
+	})
+}

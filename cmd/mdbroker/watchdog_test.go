@@ -88,3 +88,16 @@ func TestDeafHTTP(t *testing.T) {
 		t.Error("nobody listens, and nobody minds")
 	}
 }
+
+// TestTickerStands: listeners are not all; a ticker that waits for a mutex for ever
+// is a hang, too.
+func TestTickerStands(t *testing.T) {
+	t.Parallel()
+	b, err := broker.New(broker.Config{Listen: []string{"tcp://127.0.0.1:0"}}) // nothing is bound, nothing runs
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := new(options).examine(t.Context(), b, time.Nanosecond); err == nil || !strings.Contains(err.Error(), "the ticker has not turned") {
+		t.Errorf("a ticker that stands: %v", err)
+	}
+}
