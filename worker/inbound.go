@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -32,10 +33,7 @@ func (l *link) Message(b *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
 	case mdp.Welcome:
 		l.welcome()
 	case mdp.Drain:
-		l.s.mu.Lock()
-		l.leaving = true
-		l.s.mu.Unlock()
-		l.nudge()
+		l.drained = true // what it has sent before is still ours
 	case mdp.Bye:
 		l.conn.Close(errBye)
 	case mdp.Heartbeat:
@@ -117,7 +115,7 @@ func (l *link) sendBack(b *zsock.Batch, r *Request) {
 func (l *link) Paused(b *zsock.Batch, _ *zsock.Conn) {
 	l.read.Store(l.read.Load() + 1) // nobody else writes
 	l.now = 0
-	if len(l.arrived) == 0 {
+	if len(l.arrived) == 0 && !l.drained {
 		return
 	}
 	s := l.s
@@ -138,6 +136,10 @@ func (l *link) Paused(b *zsock.Batch, _ *zsock.Conn) {
 	s.w.counters.requests.Add(taken)
 	clear(l.arrived)
 	l.arrived = l.arrived[:0]
+	if l.drained && !l.leaving {
+		l.leaving = true
+		l.nudge()
+	}
 	s.rouse()
 }
 
@@ -146,9 +148,12 @@ func (l *link) welcome() {
 	s := l.s
 	if err := mdp.AnswerError(&l.cmd); err != nil {
 		s.w.counters.refusals.Add(1)
-		s.mu.Lock()
-		l.refused = err
-		s.mu.Unlock()
+		// A broker that shuts down, or has no room now, is asked again.
+		if !errors.Is(err, mdp.NotTaken) && !errors.Is(err, mdp.Busy) {
+			s.mu.Lock()
+			l.refused = err
+			s.mu.Unlock()
+		}
 		l.conn.Close(err)
 		return
 	}
@@ -169,9 +174,9 @@ func (l *link) welcome() {
 	if w.HeartbeatMs > 0 {
 		l.heartbeat = min(max(time.Duration(w.HeartbeatMs)*time.Millisecond, minHeartbeat), maxHeartbeat)
 	}
+	l.broker = w.Name
 	s.mu.Unlock()
 	l.nudge()
-	s.w.log.Info("offering service", "service", s.w.cfg.Service, "endpoint", s.endpoint, "broker", w.Name)
 }
 
 // Closed implements zsock.Handler: nobody waits for the answers any more, so the

@@ -64,6 +64,7 @@ type link struct {
 	cmd     mdp.Command
 	text    text
 	arrived []*Request    // read since the last pause, in order
+	drained bool          // the broker has said DRAIN
 	fresh   []Request     // allocated ahead
 	block   *block        // takes small bodies
 	now     time.Duration // since epoch, at the first deadline since the last pause
@@ -76,8 +77,10 @@ type link struct {
 	heard     uint64 // value of read at the last beat
 	misses    int
 	welcomed  bool
-	leaving   bool // we or the broker said DRAIN: nothing new is taken
-	down      bool // no answer can be sent any more
+	broker    string // its name
+	greeted   bool   // the log has it
+	leaving   bool   // we or the broker said DRAIN: nothing new is taken
+	down      bool   // no answer can be sent any more
 	refused   error
 }
 
@@ -165,8 +168,10 @@ func (l *link) serve(ctx context.Context, ended <-chan error) error {
 	for {
 		select {
 		case err := <-ended:
+			l.logWelcome()
 			return err
 		case <-l.wake:
+			l.logWelcome()
 		case <-beats.C:
 			l.beat()
 		case <-done:
@@ -183,6 +188,19 @@ func (l *link) serve(ctx context.Context, ended <-chan error) error {
 			last = time.After(byeTimeout)
 		}
 		beats.Reset(l.interval())
+	}
+}
+
+// logWelcome says once that the session is ready. The reader does not: nobody knows
+// how long a log takes.
+func (l *link) logWelcome() {
+	s := l.s
+	s.mu.Lock()
+	name, news := l.broker, l.welcomed && !l.greeted
+	l.greeted = l.welcomed
+	s.mu.Unlock()
+	if news {
+		s.w.log.Info("offering service", "service", s.w.cfg.Service, "endpoint", s.endpoint, "broker", name)
 	}
 }
 

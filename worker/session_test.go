@@ -227,6 +227,49 @@ func TestDrainingBroker(t *testing.T) {
 	}, func(*worker.Config) { release = make(chan struct{}) })
 }
 
+// What was sent ahead of DRAIN is taken, also if both are read at once.
+func TestDrainBehindRequest(t *testing.T) {
+	inBubble(t, echo, func(t *testing.T, s *stage) {
+		session := s.hello()
+		<-s.Ready()
+		synctest.Wait()
+		cmd := s.request()
+		session.SendAll(cmd, mdp.Command{Kind: mdp.Drain})
+		s.final(cmd, mdp.OK)
+		s.broker.Expect(mdp.Bye)
+		s.hello()
+	})
+}
+
+// A broker that is shutting down is asked again, even if it is the only one.
+func TestRefusedForNow(t *testing.T) {
+	t.Parallel()
+	for _, status := range []mdp.Status{mdp.NotTaken, mdp.Busy} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &stage{t: t, net: memsock.New(), ended: make(chan error, 1)}
+			s.start(nil)
+			w, err := worker.New(worker.Config{Brokers: []string{endpoint}, Service: "echo", Handler: echo, Network: s.net})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			go func() { s.ended <- w.Run(ctx) }()
+			refusal := mdp.Command{Kind: mdp.Welcome}
+			refusal.SetError(mdp.Errorf(status, "not now"))
+			for range 5 {
+				s.hello().Send(refusal)
+			}
+			s.hello().Send(mdp.Command{Kind: mdp.Welcome, Map: mdp.EncodeMap(welcome)})
+			<-w.Ready()
+			stop()
+			if err := <-s.ended; err != nil {
+				t.Error(err)
+			}
+			s.broker.Stop()
+		})
+	}
+}
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for _, status := range []mdp.Status{mdp.Denied, mdp.BadRequest} {

@@ -62,7 +62,9 @@ type Handler interface {
 }
 
 // Pauser is a [Handler] that wants to know when it has seen every message that was
-// read so far: the reader calls Paused then, before it flushes and reads on.
+// read so far: the reader calls Paused then, before it flushes and reads on. On
+// shared connections that is when the socket has nothing more, or has brought about
+// 1 MiB without a pause; elsewhere after each read.
 type Pauser interface {
 	Paused(b *Batch, c *Conn)
 }

@@ -17,9 +17,12 @@ import (
 // How much a poller does for one connection, and in one round, before it looks
 // after the others.
 const (
-	maxReads  = 4
-	maxEvents = 256
-	turns     = 8 // rounds after which it yields: the runtime harries a goroutine that never does
+	maxReads = 4
+	// maxReadsAhead is the same for a handler that wants to see all there is before
+	// it begins.
+	maxReadsAhead = 16
+	maxEvents     = 256
+	turns         = 8 // rounds after which it yields: the runtime harries a goroutine that never does
 )
 
 // smallRest is the most of a cut message that is carried over to the next read by
@@ -285,7 +288,9 @@ func (p *poller) happened(e unix.EpollEvent) {
 		return
 	}
 	p.rouses = p.rouses || c.dialled
-	if err := c.readable(); err != nil {
+	err := c.readable()
+	c.pause()
+	if err != nil {
 		p.end(c, err)
 	}
 }
@@ -330,7 +335,9 @@ func (p *poller) open(c *Conn) error {
 	if err != nil {
 		return fmt.Errorf("zsock: epoll: %w", err)
 	}
-	return c.handle()
+	err = c.handle()
+	c.pause()
+	return err
 }
 
 // interest is what epoll is asked to tell of the descriptor.
@@ -401,7 +408,11 @@ func (s *sock) control(f func(fd uintptr)) {
 // readable reads what came and handles it. An error ends the connection.
 func (c *Conn) readable() error {
 	in, s := &c.in, c.sock
-	for range maxReads {
+	reads := maxReads
+	if c.pauser != nil {
+		reads = maxReadsAhead
+	}
+	for range reads {
 		in.attach(s.p.scratch)
 		room := in.room()
 		n, err := unix.Read(s.fd, room)
@@ -422,14 +433,21 @@ func (c *Conn) readable() error {
 	return nil
 }
 
+// pause tells a handler that wants to know that it has seen all there was, or as
+// much as one connection may bring at a time.
+func (c *Conn) pause() {
+	if in := &c.in; c.pauser != nil && in.handled {
+		in.handled = false
+		c.pauser.Paused(in.batch, c)
+	}
+}
+
 // handle parses what was read, and sees to it that a cut message does not stay so.
 func (c *Conn) handle() error {
 	in, s := &c.in, c.sock
 	in.attach(s.p.scratch)
+	in.handled = in.handled || len(in.pending()) > 0
 	err := c.parse()
-	if c.pauser != nil {
-		c.pauser.Paused(in.batch, c)
-	}
 	in.detach(s.p.scratch)
 	if err != nil {
 		return err

@@ -28,6 +28,8 @@ type input struct {
 	own   Batch
 	msg   Msg
 
+	handled bool // something was parsed since the last pause; shared connections only
+
 	buf    *slab
 	size   int  // usable octets of buf
 	r, w   int  // buf.b[r:w] is not yet parsed
