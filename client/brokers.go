@@ -141,10 +141,9 @@ func (c *Client) served() bool {
 // already: the second connection is of use only with a second broker. Callers hold mu.
 func (c *Client) meet(l *link, w *mdp.WelcomeMap, b *zsock.Batch) {
 	l.broker.err = nil
-	if w.Incarnation != "" {
+	if w.Incarnation != "" && l.identity == "" {
 		identity := w.Name + " " + w.Incarnation
 		if c.connected(identity) {
-			c.log.Debug("broker is connected already", "endpoint", l.endpoint, "name", w.Name)
 			l.draining = true
 			l.leave(b)
 		}
@@ -173,7 +172,6 @@ func (c *Client) learn(l *link, endpoints []string, identity string) {
 			c.counters.unlearned.Add(1)
 			continue
 		}
-		c.log.Debug("learned of a broker", "endpoint", endpoint, "from", l.endpoint)
 		c.brokers = append(c.brokers, &broker{endpoint: endpoint, learned: true, identity: identity})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
@@ -291,15 +292,11 @@ func (l *link) Opened(*zsock.Conn) {}
 func (l *link) Closed(_ *zsock.Conn, err error) {
 	var b zsock.Batch
 	c := l.c
+	l.settle(&b) // what was answered before the end
 	c.mu.Lock()
-	defer b.Flush()
-	defer c.mu.Unlock()
 	l.down = true
-	for i, other := range c.links {
-		if other == l {
-			c.links = append(c.links[:i], c.links[i+1:]...)
-			break
-		}
+	if i := slices.Index(c.links, l); i >= 0 {
+		c.links = slices.Delete(c.links, i, i+1)
 	}
 	if l.refused != nil {
 		err = l.refused
@@ -313,8 +310,11 @@ func (l *link) Closed(_ *zsock.Conn, err error) {
 			c.lost(x, &b, l, err)
 		}
 	}
+	closed := c.closed
+	c.mu.Unlock()
+	b.Flush()
 	switch {
-	case c.closed:
+	case closed:
 	case errors.Is(err, errBye): // announced: nothing to worry about
 		c.log.Info("broker said goodbye", "endpoint", l.endpoint)
 	default:
