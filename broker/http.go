@@ -18,6 +18,7 @@ import (
 //	GET  /readyz         200, or 503 while draining
 //	GET  /state          State as JSON
 //	POST /call/SERVICE   body in, body out; ?timeout=5s
+//	POST /peers/NAME/pause, /peers/NAME/resume   PausePeer
 //
 // It is meant for a loopback listener: whoever reaches it may call anything.
 func (b *Broker) Handler() http.Handler {
@@ -26,6 +27,8 @@ func (b *Broker) Handler() http.Handler {
 	mux.HandleFunc("GET /readyz", b.serveReady)
 	mux.HandleFunc("GET /state", b.serveState)
 	mux.HandleFunc("POST /call/{service...}", b.serveCall)
+	mux.HandleFunc("POST /peers/{name}/pause", func(w http.ResponseWriter, req *http.Request) { b.servePause(w, req, true) })
+	mux.HandleFunc("POST /peers/{name}/resume", func(w http.ResponseWriter, req *http.Request) { b.servePause(w, req, false) })
 	return mux
 }
 
@@ -44,6 +47,27 @@ func (b *Broker) serveState(w http.ResponseWriter, _ *http.Request) {
 	enc.Encode(b.State()) // the only error is a client that left
 }
 
+// fromPage refuses what a browser sends for a web page: any page could reach a
+// loopback address.
+func fromPage(w http.ResponseWriter, req *http.Request) bool {
+	if req.Header.Get("Origin") == "" && req.Header.Get("Sec-Fetch-Site") == "" {
+		return false
+	}
+	http.Error(w, "calls from web pages are not allowed", http.StatusForbidden)
+	return true
+}
+
+func (b *Broker) servePause(w http.ResponseWriter, req *http.Request, on bool) {
+	if fromPage(w, req) {
+		return
+	}
+	if err := b.PausePeer(req.PathValue("name"), on); err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	io.WriteString(w, "ok\n")
+}
+
 // Bounds of a call by HTTP.
 const (
 	defaultCallTimeout = 5 * time.Second
@@ -54,8 +78,7 @@ const (
 )
 
 func (b *Broker) serveCall(w http.ResponseWriter, req *http.Request) {
-	if req.Header.Get("Origin") != "" || req.Header.Get("Sec-Fetch-Site") != "" {
-		http.Error(w, "calls from web pages are not allowed", http.StatusForbidden)
+	if fromPage(w, req) {
 		return
 	}
 	timeout := defaultCallTimeout

@@ -38,9 +38,17 @@ type options struct {
 	checkConfig, insecure             bool
 
 	page string // where HTTP is bound
+
+	peersGiven bool   // --peer stood on the command line
+	configFile string // as --config said
 }
 
 func command() *cobra.Command {
+	_, cmd := newCommand()
+	return cmd
+}
+
+func newCommand() (*options, *cobra.Command) {
 	o := &options{
 		listen:    config.Endpoints{List: []string{"tcp://127.0.0.1:5555"}},
 		publish:   config.Endpoints{List: []string{"tcp://127.0.0.1:5556"}},
@@ -52,7 +60,8 @@ func command() *cobra.Command {
 		Long: `mdbroker is a Majordomo broker: clients and workers of any language connect to
 --listen, publishers to --publish, subscribers to --subscribe. It speaks MDP/0.1,
 MDP/0.2 and the native protocol on one port, and shares its work with the brokers
-named by --peer. SIGTERM drains it: running requests are answered first.
+named by --peer. SIGTERM drains it: running requests are answered first. SIGHUP
+reads the file again and links with the brokers it names as peers now.
 
 Every flag may stand in the environment (MD_LISTEN) or in the --config file
 (listen = ["tcp://127.0.0.1:5555"]), too; the command line wins, then the
@@ -62,7 +71,10 @@ internal; 78 wrong configuration.`,
 		Example: `  mdbroker
   mdbroker --name b --listen tcp://127.0.0.1:5565 --publish "" --subscribe "" --http "" --peer tcp://127.0.0.1:5555
   mdbroker --config /etc/mdmesh/broker.toml --check-config`,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return config.Apply(cmd, "") },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			o.remember(cmd)
+			return config.Apply(cmd, "")
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.complete(); err != nil {
 				return err
@@ -89,7 +101,7 @@ internal; 78 wrong configuration.`,
 	config.Flag(cmd)
 	logging.Flags(cmd)
 	cli.Files(cmd, "/etc/mdmesh/mdbroker.env", "what the systemd unit puts into the environment, as lines MD_NAME=value")
-	return cmd
+	return o, cmd
 }
 
 // limits adds the flags of times and bounds, with the broker's own defaults.
@@ -153,6 +165,7 @@ func (o *options) run(ctx context.Context) error {
 	}
 	defer stopHTTP()
 	defer o.watchdog(ctx, b)()
+	defer o.watchHangups(ctx, b)()
 	context.AfterFunc(ctx, func() { notify.Stopping() })
 	if err := notify.Ready(); err != nil {
 		o.cfg.Logger.Warn("service manager not told", "error", err)
@@ -182,16 +195,24 @@ func (o *options) check() error {
 			}
 		}
 	}
-	for _, e := range slices.Concat(o.cfg.Peers, advertised(o.cfg.Advertise)) {
-		e, _, _ = strings.Cut(e, ",")
-		if _, port, err := splitAddress(e); err != nil || port == 0 {
-			return fmt.Errorf("endpoint %q: want tcp://HOST:PORT, with the port others reach it by", e)
-		}
+	if err := checkReachable(slices.Concat(o.cfg.Peers, advertised(o.cfg.Advertise))); err != nil {
+		return err
 	}
 	if o.http == "" {
 		return nil
 	}
 	return o.checkListener("http", o.http, o.http)
+}
+
+// checkReachable refuses endpoints that nobody could dial.
+func checkReachable(endpoints []string) error {
+	for _, e := range endpoints {
+		e, _, _ = strings.Cut(e, ",")
+		if _, port, err := splitAddress(e); err != nil || port == 0 {
+			return fmt.Errorf("endpoint %q: want tcp://HOST:PORT, with the port others reach it by", e)
+		}
+	}
+	return nil
 }
 
 func advertised(endpoint string) []string {

@@ -33,6 +33,8 @@ type collector struct {
 	workers *prometheus.Desc
 	running *prometheus.Desc
 	links   *prometheus.Desc
+	state   *prometheus.Desc
+	rtt     *prometheus.Desc
 	conns   *prometheus.Desc
 	octets  *prometheus.Desc
 }
@@ -60,7 +62,9 @@ func metrics(b *broker.Broker) http.Handler {
 		oldest:  desc("queue_oldest_seconds", "Age of the oldest waiting request.", "service"),
 		workers: desc("workers", "Worker sessions.", "service"),
 		running: desc("running_requests", "Requests given to a worker or peer and not answered.", "service"),
-		links:   desc("peer_up", "1 if the link to the peer is up.", "peer"),
+		links:   desc("peer_up", "1 if there is a link to the peer, even a slow or blocked one.", "peer"),
+		state:   desc("peer_state", "1 for the state the link to the peer is in.", "peer", "state"),
+		rtt:     desc("peer_round_trip_seconds", "Round trip over the link to the peer.", "peer"),
 		conns:   desc("connections", "Open connections on the requests endpoint."),
 		octets:  desc("held_octets", "Octets of all requests held."),
 	})
@@ -72,7 +76,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range c.counts {
 		ch <- d
 	}
-	for _, d := range []*prometheus.Desc{c.drops, c.waits, c.runs, c.queue, c.oldest, c.workers, c.running, c.links, c.conns, c.octets} {
+	for _, d := range []*prometheus.Desc{c.drops, c.waits, c.runs, c.queue, c.oldest, c.workers, c.running, c.links, c.state, c.rtt, c.conns, c.octets} {
 		ch <- d
 	}
 }
@@ -98,8 +102,14 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.workers, float64(s.Workers), name)
 		gauge(c.running, float64(s.Running), name)
 	}
-	for name, up := range linkStates(st.Peers) {
+	for name, p := range linkStates(st.Peers) {
+		up := 1.0
+		if p.State == "down" {
+			up = 0
+		}
 		gauge(c.links, up, name)
+		gauge(c.state, 1, name, p.State)
+		gauge(c.rtt, float64(p.RTTUs)/1e6, name)
 	}
 	gauge(c.conns, float64(st.Connections))
 	gauge(c.octets, float64(st.HeldOctets))
@@ -146,14 +156,12 @@ func histogram(d *prometheus.Desc, h *broker.Histogram, service string) promethe
 }
 
 // linkStates has one entry for each peer: several endpoints may lead to one.
-func linkStates(peers []broker.LinkState) map[string]float64 {
-	states := make(map[string]float64)
+func linkStates(peers []broker.LinkState) map[string]broker.LinkState {
+	states := make(map[string]broker.LinkState)
 	for _, p := range peers {
 		name := printable(cmp.Or(p.Name, p.Endpoint))
-		if p.State == "up" {
-			states[name] = 1
-		} else if _, known := states[name]; !known {
-			states[name] = 0
+		if old, known := states[name]; !known || old.State == "down" {
+			states[name] = p
 		}
 	}
 	return states

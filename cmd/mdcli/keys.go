@@ -46,13 +46,13 @@ var allListings = []listing{
 	},
 	{
 		name: "peers", question: "mmi.peers", short: "List links to other brokers",
-		text: "Those configured but down are\namong them.",
+		text: "Those that are down are\namong them: configured ones, and for ten minutes those that others dialled.",
 		columns: []column{{"NAME", "name"}, {"ENDPOINT", "endpoint"}, {"STATE", "state"}, {"RTT_US", "rtt_us"}, {"SINCE_MS", "since_ms"},
-			{"ERROR", "error"}},
+			{"REASON", "reason"}, {"ERROR", "error"}},
 		keys: [][2]string{
-			{"name", "of the peer, if known"}, {"endpoint", "dialled, or its address"}, {"state", "up, slow, blocked or down"},
-			{"reason", "of slow and blocked"}, {"zone", "it is in, if it says so"}, {"cost_us", "what a hop to it counts for"},
-			{"events_lost", "that did not come over it"},
+			{"name", "of the peer, if known"}, {"endpoint", "dialled, or its address"}, {"state", "up; slow: late; blocked: works and gets nothing; down"},
+			{"reason", "of slow and blocked"}, {"zone", "where the peer stands"}, {"cost_us", "configured for the link"},
+			{"events_lost", "that did not come over the link"},
 			{"dialled", "true: by this broker"}, {"since_ms", "in this state"}, {"rtt_us", "round trip, if up"},
 			{"error", "the last, if down"},
 		},

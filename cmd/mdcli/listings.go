@@ -29,12 +29,16 @@ type column struct{ heading, key string }
 func (o *options) listings() []*cobra.Command {
 	var out []*cobra.Command
 	for _, l := range allListings {
-		out = append(out, &cobra.Command{
+		cmd := &cobra.Command{
 			Use: l.name, Short: l.short,
 			Long:    fmt.Sprintf("%s. %s\n\nThe table shows the main columns. -o json is one list, -o jsonl one object a line,\nwith these keys, to which more may be added:\n\n%s", l.short, l.text, l.describeKeys()),
 			Example: "  mdcli " + l.name + "\n  mdcli -o json " + l.name,
 			RunE:    func(cmd *cobra.Command, _ []string) error { return o.list(cmd.Context(), l) },
-		})
+		}
+		if l.name == "peers" {
+			o.pauses(cmd)
+		}
+		out = append(out, cmd)
 	}
 	return out
 }
