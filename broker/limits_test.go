@@ -160,6 +160,7 @@ func TestWorkerThatSaysDrain(t *testing.T) {
 		h := c.ask("s", "x")
 		r := w.take()
 		w.send(mdp.Command{Kind: mdp.Drain})
+		m.settle()
 		c.ask("s", "y")
 		w.quiet()
 		w.answer(r, "z")
