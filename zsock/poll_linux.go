@@ -22,7 +22,8 @@ const (
 	// it begins.
 	maxReadsAhead = 16
 	maxEvents     = 256
-	turns         = 8 // rounds after which it yields: the runtime harries a goroutine that never does
+	maxTaken      = 128 << 10 // octets
+	turns         = 8         // rounds after which it yields: the runtime harries a goroutine that never does
 )
 
 // smallRest is the most of a cut message that is carried over to the next read by
@@ -42,6 +43,7 @@ type poller struct {
 	scratch      *slab   // what is read goes here
 	conns        []*Conn // by slot; loop only
 	free         []int32 // slots; loop only
+	taken        int     // octets read since the last flush; loop only
 	rouses       bool    // something came on a connection that was dialled from here; loop only
 	generation   int32   // of the last one that came; loop only
 
@@ -107,7 +109,7 @@ func (c *Conn) share(ended func()) bool {
 	_ = c.nc.Close()
 	c.raw, c.rawFunc = nil, nil
 	c.sock = &sock{p: p, fd: fd, ended: ended}
-	c.in.batch = &p.batch
+	c.in.batch, c.in.scratch = &p.batch, p.scratch
 	p.call(c)
 	return true
 }
@@ -253,6 +255,7 @@ func (p *poller) run() {
 			p.happened(e)
 		}
 		p.yield()
+		p.taken = 0
 		p.batch.Flush()
 		p.yield()
 		p.rouses = false
@@ -292,6 +295,10 @@ func (p *poller) happened(e unix.EpollEvent) {
 	c.pause()
 	if err != nil {
 		p.end(c, err)
+	}
+	if p.taken > maxTaken { // it is still in the processor's cache
+		p.taken = 0
+		p.batch.Flush()
 	}
 }
 
@@ -413,12 +420,12 @@ func (c *Conn) readable() error {
 		reads = maxReadsAhead
 	}
 	for range reads {
-		in.attach(s.p.scratch)
+		in.attach()
 		room := in.room()
 		n, err := unix.Read(s.fd, room)
 		switch {
 		case err == unix.EAGAIN || err == unix.EINTR:
-			in.detach(s.p.scratch)
+			in.detach()
 			return nil
 		case err != nil:
 			return readError(err)
@@ -426,6 +433,7 @@ func (c *Conn) readable() error {
 			return readError(io.EOF)
 		}
 		in.took(n)
+		s.p.taken += n
 		if err := c.handle(); err != nil || n < len(room) {
 			return err
 		}
@@ -445,10 +453,10 @@ func (c *Conn) pause() {
 // handle parses what was read, and sees to it that a cut message does not stay so.
 func (c *Conn) handle() error {
 	in, s := &c.in, c.sock
-	in.attach(s.p.scratch)
+	in.attach()
 	in.handled = in.handled || len(in.pending()) > 0
 	err := c.parse()
-	in.detach(s.p.scratch)
+	in.detach()
 	if err != nil {
 		return err
 	}
@@ -493,32 +501,38 @@ func (c *Conn) timeUp() error {
 	return nil
 }
 
-// attach gives in the shared buffer to read into, if what it has fits there.
-func (in *input) attach(scratch *slab) {
-	if in.buf == scratch || in.buf != nil && (in.w-in.r > smallRest || in.big != nil) {
+// attach gives in a buffer to read into: the poller's, or, where large messages come
+// one after another, one that a whole message fits into, to be shared by reference.
+func (in *input) attach() {
+	switch {
+	case in.buf == nil && in.big == nil && in.hint > 0:
+		in.buf = newSlab(in.hint)
+		in.size, in.r, in.w, in.filled = len(in.buf.b), 0, 0, false
+		return
+	case in.buf == in.scratch, in.buf != nil && (in.w-in.r > smallRest || in.big != nil):
 		return
 	}
 	n := 0
 	if in.buf != nil {
-		n = copy(scratch.b, in.buf.b[in.r:in.w])
+		n = copy(in.scratch.b, in.buf.b[in.r:in.w])
 		in.buf.release()
 	}
-	scratch.retain()
-	in.buf, in.size, in.r, in.w, in.filled = scratch, len(scratch.b), 0, n, false
+	in.scratch.retain()
+	in.buf, in.size, in.r, in.w, in.filled = in.scratch, len(in.scratch.b), 0, n, false
 }
 
 // detach keeps only what was not parsed.
-func (in *input) detach(scratch *slab) {
+func (in *input) detach() {
 	if in.buf == nil {
 		return
 	}
-	rest := in.buf.b[in.r:in.w]
+	rest := in.w - in.r
 	switch {
-	case len(rest) == 0:
+	case rest == 0:
 		in.buf.release()
 		in.buf, in.size, in.r, in.w = nil, 0, 0, 0
-	case in.buf == scratch:
-		in.resize(len(rest))
+	case in.buf == in.scratch || in.size > 4*rest:
+		in.resize(rest)
 	}
 }
 

@@ -26,7 +26,9 @@ type input struct {
 	scan  scanner
 	batch *Batch // own, or the poller's
 	own   Batch
-	msg   Msg
+
+	scratch *slab // the poller's buffer, if it has one
+	msg     Msg
 
 	handled bool // something was parsed since the last pause; shared connections only
 
@@ -168,6 +170,7 @@ func (c *Conn) whole(wire []byte) error {
 		defer s.release()
 	} else {
 		in.r += len(wire)
+		s = in.large(wire)
 	}
 	in.since, in.inside = time.Time{}, 0
 	var err error
@@ -178,6 +181,17 @@ func (c *Conn) whole(wire []byte) error {
 	}
 	in.scan.reset()
 	return err
+}
+
+// large returns the buffer of a message if it was read into one that can be shared,
+// and foresees the next one.
+func (in *input) large(wire []byte) *slab {
+	if in.scratch == nil || in.buf == in.scratch || len(wire) < bigFrame {
+		in.hint = 0
+		return nil
+	}
+	in.hint = min(len(wire)+overread, maxHint)
+	return in.buf
 }
 
 // deliver calls the handler with one message.
@@ -216,6 +230,11 @@ func (in *input) remove(f span) {
 // cut moves the message that is cut to a buffer of its own if it is a large one.
 func (in *input) cut() {
 	if in.big != nil || !in.scan.big && in.scan.need <= maxBuffer {
+		return
+	}
+	if in.scratch != nil && in.buf != in.scratch && in.r == 0 && len(in.buf.b) >= min(in.scan.need, firstBig) {
+		in.big, in.bigW = in.buf, in.w // it is in a buffer of its own already
+		in.buf, in.size, in.w, in.filled = nil, 0, 0, false
 		return
 	}
 	p := in.pending()
