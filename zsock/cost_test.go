@@ -14,8 +14,8 @@ import (
 // TestSteadyStateAllocatesNothing counts what the whole process allocates while
 // messages go to an echo and back over TCP.
 func TestSteadyStateAllocatesNothing(t *testing.T) {
-	for _, size := range []int{64, 4 << 10, 64 << 10} {
-		tr := transports()[0]
+	for i, size := range []int{64, 4 << 10, 64 << 10, 64, 4 << 10, 64 << 10} {
+		tr := transports()[i/3]
 		l := listen(t, tr, Config{}, &echoServer{})
 		back := make(chan struct{}, 1)
 		h := &recorder{opened: make(chan *Conn, 1), closed: make(chan error, 1)}
@@ -35,7 +35,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 			round()
 		}
 		if n := testing.AllocsPerRun(2000, round); n >= 1 {
-			t.Errorf("%d octets: %v allocations per round trip", size, n)
+			t.Errorf("%s, %d octets: %v allocations per round trip", tr.name, size, n)
 		}
 		body.Release()
 	}
