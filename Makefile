@@ -61,6 +61,7 @@ bench-federation: build ## one pool out of four brokers beside one broker (18 mi
 
 bench-smoke: ## run all benchmarks for a moment each, to see that they work
 	@mkdir -p bin/smoke
+	@cd bench/peers && $(GO) test .
 	@ROUNDS=1 DURATION=100ms IDLE=50 MINUTES=0.01 OUT=bin/smoke/peers.json $(MAKE) -s bench-peers
 	@CALLS=500 SEEDS=1 POINTS=80 OUT=bin/smoke/balance.json $(MAKE) -s bench-balance
 	@CALLS=500 POINTS=80 DURATION=500ms OUT=bin/smoke/federation.json $(MAKE) -s bench-federation
