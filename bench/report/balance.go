@@ -35,6 +35,8 @@ type Balanced struct {
 	Ideal99, IdealWait99         float64 // in ms
 	LatencyRatio, WaitDifference float64 // p99 by the ideal's; p99 of wait less the ideal's, in ms
 	Overshoot, Late              float64 // means, in ms
+	Delayed99                    float64 // p99 of the wait that messages' delays explain, in ms
+	Dispatch, Return             float64 // medians, in ms
 }
 
 // Summary lists systems and loads in the order in which they were measured first.
@@ -66,6 +68,9 @@ func (b *Balance) Summary() (out []Balanced) {
 			WaitDifference: over(func(o work.Outcome) float64 { return o.Wait.P99 - o.IdealWait.P99 }),
 			Overshoot:      over(func(o work.Outcome) float64 { return o.Overshoot.Mean }),
 			Late:           over(func(o work.Outcome) float64 { return o.Late.Mean }),
+			Delayed99:      over(func(o work.Outcome) float64 { return o.DelayedWait.P99 }),
+			Dispatch:       over(func(o work.Outcome) float64 { return o.Dispatch.P50 }),
+			Return:         over(func(o work.Outcome) float64 { return o.Return.P50 }),
 		})
 	}
 	return out
@@ -75,13 +80,13 @@ func (b *Balance) Summary() (out []Balanced) {
 func (b *Balance) Print(out io.Writer) error {
 	fmt.Fprintf(out, "\n%s; %d workers, %d calls a point, medians over seeds; times in ms\n\n", b.Machine, b.Workers, b.Calls)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\t\tlatency\t\t\t\twait\t\t\t\ttimers add\t\t")
-	fmt.Fprintln(w, "load\tsystem\tp50\tp99\tp99.9\tp99/ideal\tp50\tp99\tp99.9\tp99 - ideal\tto service\tto arrival\t")
+	fmt.Fprintln(w, "\t\tlatency\t\t\t\twait\t\t\t\t\ttimers add\t\tmessages take\t\t")
+	fmt.Fprintln(w, "load\tsystem\tp50\tp99\tp99.9\tp99/ideal\tp50\tp99\tp99.9\tp99 - ideal\texplained\tto service\tto arrival\tto work\tback\t")
 	for _, s := range b.Summary() {
-		fmt.Fprintf(w, "%.0f %%\t%s\t%.1f\t%.1f\t%.1f\t%.3f\t%.2f\t%.1f\t%.1f\t%+.2f\t%.2f\t%.2f\t\n", 100*s.Load, s.System,
-			s.P50, s.P99, s.P999, s.LatencyRatio, s.Wait50, s.Wait99, s.Wait999, s.WaitDifference, s.Overshoot, s.Late)
+		fmt.Fprintf(w, "%.0f %%\t%s\t%.1f\t%.1f\t%.1f\t%.3f\t%.2f\t%.1f\t%.1f\t%+.2f\t%.1f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", 100*s.Load, s.System,
+			s.P50, s.P99, s.P999, s.LatencyRatio, s.Wait50, s.Wait99, s.Wait999, s.WaitDifference, s.Delayed99, s.Overshoot, s.Late, s.Dispatch, s.Return)
 	}
-	fmt.Fprintln(w, "to reach at 80 %\t\t\t\t\t<= 1.05\t\t\t\t<= +5\t\t\t")
+	fmt.Fprintln(w, "to reach at 80 %\t\t\t\t\t<= 1.05\t\t\t\t<= +5\t\t\t\t\t\t")
 	return w.Flush()
 }
 

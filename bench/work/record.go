@@ -137,6 +137,12 @@ type Outcome struct {
 	// The ideal queue for the calls as planned.
 	PlannedLatency Quantiles `json:"planned_latency"`
 	PlannedWait    Quantiles `json:"planned_wait"`
+	// The same queue, if every call kept its worker for as long as messages took, too:
+	// until the answer was there, and as the way to an idle worker takes (the median).
+	// What is left between this and Wait is the choice of workers.
+	DelayedWait Quantiles `json:"delayed_wait"`
+	Return      Quantiles `json:"return"`   // end of service to answer
+	Dispatch    Quantiles `json:"dispatch"` // wait of calls that the ideal queue starts at once
 	// What timers add: to the time of service, and to the time of submission.
 	Overshoot Quantiles `json:"overshoot"`
 	Late      Quantiles `json:"late"`
@@ -161,6 +167,7 @@ func (p Plan) Judge(records []Record) Outcome {
 	}
 	o := Outcome{Latency: Summarize(latency), Wait: Summarize(wait), Overshoot: Summarize(over), Late: Summarize(late)}
 	o.IdealWait, o.IdealLatency = ideal(at, service, p.Workers)
+	o.delays(records, at, service, p.Workers)
 	o.PlannedWait, o.PlannedLatency = ideal(plannedAt, plannedService, p.Workers)
 	return o
 }
@@ -172,4 +179,26 @@ func ideal(at, service []time.Duration, workers int) (wait, latency Quantiles) {
 		latencies[i] = w + service[i]
 	}
 	return Summarize(waits), Summarize(latencies)
+}
+
+// delays fills in what messages take, and what that does to the ideal queue.
+func (o *Outcome) delays(records []Record, at, service []time.Duration, workers int) {
+	var dispatch []time.Duration
+	for i, w := range Ideal(at, service, workers) {
+		if w == 0 {
+			dispatch = append(dispatch, records[i].Started-records[i].Submitted)
+		}
+	}
+	o.Dispatch = Summarize(dispatch)
+	way := time.Duration(o.Dispatch.P50 * float64(time.Millisecond))
+	back, held := make([]time.Duration, len(records)), make([]time.Duration, len(records))
+	for i, r := range records {
+		back[i] = r.Answered - r.Ended
+		held[i] = service[i] + back[i] + way
+	}
+	waits := Ideal(at, held, workers)
+	for i := range waits {
+		waits[i] += way
+	}
+	o.DelayedWait, o.Return = Summarize(waits), Summarize(back)
 }
