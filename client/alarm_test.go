@@ -41,8 +41,8 @@ func TestEndlessTimeout(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, m *mesh) {
 		done := m.do(t.Context(), client.Call{Service: "echo", Timeout: 1<<63 - 1})
 		r := m.request(0)
-		time.Sleep(24 * time.Hour)
-		r.Answer(mdp.Final, []byte("a day later"))
-		(<-done).mustAnswer(t, "a day later")
+		time.Sleep(time.Hour)
+		r.Answer(mdp.Final, []byte("an hour later"))
+		(<-done).mustAnswer(t, "an hour later")
 	})
 }

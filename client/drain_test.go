@@ -107,3 +107,35 @@ func began(p *client.Pending) time.Time {
 	at, _ := time.Parse(time.RFC3339Nano, string(p.Call.Body[0]))
 	return at
 }
+
+// With no other broker, what was not taken waits for the one that leaves to come back.
+func TestOnlyBrokerRestarts(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, m *mesh) {
+		const calls = 300 // more than the retry budget
+		done := make(chan *client.Pending, calls)
+		for range calls {
+			m.Go(t.Context(), client.Call{Service: "echo", Once: true, Timeout: time.Minute}, done)
+		}
+		hello := m.brokers[0].Expect(mdp.Hello)
+		hello.Session.Send(mdp.Command{Kind: mdp.Drain})
+		for range calls {
+			m.brokers[0].Expect(mdp.Request).Fail(mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
+		}
+		m.brokers[0].Expect(mdp.Bye)
+		m.brokers[0].Stop()
+		time.Sleep(5 * time.Second)
+		m.start(0)
+		m.brokers[0].Expect(mdp.Hello)
+		for range calls {
+			m.brokers[0].Expect(mdp.Request).Answer(mdp.Final, []byte("back"))
+		}
+		for range calls {
+			if p := <-done; p.Err != nil {
+				t.Fatal(p.Err)
+			}
+		}
+		if n := m.Counters(); n.Unretried != 0 || n.Retries != calls {
+			t.Errorf("%+v", n)
+		}
+	})
+}

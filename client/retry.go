@@ -132,14 +132,21 @@ func (c *Client) unreachable(x *exchange) error {
 	return err
 }
 
-// noBroker says what was tried. Callers hold mu.
+// noBroker says what was tried, the configured ones first. Callers hold mu.
 func (c *Client) noBroker() error {
+	const most = 8
 	last := errors.New("no answer yet")
-	tried := make([]string, len(c.brokers))
+	var tried []string
 	for i, br := range c.brokers {
-		if tried[i] = br.endpoint; br.err != nil {
+		if i < most {
+			tried = append(tried, br.endpoint)
+		}
+		if br.err != nil {
 			last = br.err
 		}
+	}
+	if more := len(c.brokers) - most; more > 0 {
+		tried = append(tried, fmt.Sprintf("and %d more", more))
 	}
 	return fmt.Errorf("%w: tried %s: last error: %w", ErrNoBroker, strings.Join(tried, ", "), last)
 }
