@@ -160,7 +160,7 @@ func TestWorkerThatSaysDrain(t *testing.T) {
 		h := c.ask("s", "x")
 		r := w.take()
 		w.send(mdp.Command{Kind: mdp.Drain})
-		m.settle()
+		w.expect(mdp.Drain)
 		c.ask("s", "y")
 		w.quiet()
 		w.answer(r, "z")

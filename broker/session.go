@@ -224,6 +224,9 @@ func (w *worker) drain(batch *zsock.Batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.drained = true
+	if w.dialect == mdp.Native { // nothing comes behind this: what it has not read by now it need not wait for
+		w.conn.sendControl(batch, &mdp.Command{Role: mdp.Worker, Kind: mdp.Drain})
+	}
 	w.wait()
 	s.turnAway(batch)
 	s.changed()

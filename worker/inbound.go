@@ -136,8 +136,8 @@ func (l *link) Paused(b *zsock.Batch, _ *zsock.Conn) {
 	s.w.counters.requests.Add(taken)
 	clear(l.arrived)
 	l.arrived = l.arrived[:0]
-	if l.drained && !l.leaving {
-		l.leaving = true
+	if l.drained && !l.confirmed {
+		l.leaving, l.confirmed = true, true
 		l.nudge()
 	}
 	s.rouse()

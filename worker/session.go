@@ -24,6 +24,8 @@ const (
 	// when the worker must leave.
 	stopGrace  = time.Second
 	byeTimeout = time.Second // for the last octets of a connection
+	// drainTimeout is how long the broker may take to answer our DRAIN.
+	drainTimeout = time.Second
 )
 
 var (
@@ -80,6 +82,7 @@ type link struct {
 	broker    string // its name
 	greeted   bool   // the log has it
 	leaving   bool   // we or the broker said DRAIN: nothing new is taken
+	confirmed bool   // the broker did: nothing new comes
 	down      bool   // no answer can be sent any more
 	refused   error
 }
@@ -163,7 +166,7 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 func (l *link) serve(ctx context.Context, ended <-chan error) error {
 	beats := time.NewTimer(l.interval())
 	defer beats.Stop()
-	var overtime, last <-chan time.Time
+	var unanswered, overtime, last <-chan time.Time
 	done := ctx.Done()
 	for {
 		select {
@@ -177,7 +180,10 @@ func (l *link) serve(ctx context.Context, ended <-chan error) error {
 		case <-done:
 			done = nil
 			l.drain()
+			unanswered = time.After(drainTimeout)
 			overtime = time.After(max(l.s.w.cfg.DrainTimeout, 0))
+		case <-unanswered:
+			l.confirm()
 		case <-overtime:
 			l.abandon()
 		case <-last:
@@ -266,7 +272,9 @@ func (l *link) beat() {
 	b.Flush()
 }
 
-// drain asks for no more requests; those that still come are sent back.
+// drain asks for no more requests; those that still come are sent back, and BYE waits
+// until the broker has said that nothing is on its way: it could not be told from
+// what was begun.
 func (l *link) drain() {
 	s := l.s
 	var b zsock.Batch
@@ -275,6 +283,13 @@ func (l *link) drain() {
 	l.say(&b, mdp.Drain)
 	s.mu.Unlock()
 	b.Flush()
+}
+
+// confirm takes it that nothing more comes from the broker.
+func (l *link) confirm() {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.confirmed = true
 }
 
 // abandon ends the contexts of the handlers that have not finished in time. Their
@@ -318,7 +333,7 @@ func (l *link) leaveIfIdle() bool {
 	s := l.s
 	var b zsock.Batch
 	s.mu.Lock()
-	over := l.leaving && !l.down && l.requests.n == 0
+	over := l.confirmed && !l.down && l.requests.n == 0
 	if over {
 		l.down = true
 		l.say(&b, mdp.Bye)

@@ -154,6 +154,22 @@ func TestDrain(t *testing.T) {
 	}, func(c *worker.Config) { c.Concurrency, release = 2, make(chan struct{}) })
 }
 
+// A broker that says nothing to DRAIN is left all the same.
+func TestDrainIsNotConfirmed(t *testing.T) {
+	inBubble(t, echo, func(t *testing.T, s *stage) {
+		s.hello()
+		<-s.Ready()
+		s.stop()
+		s.broker.Expect(mdp.Drain)
+		began := time.Now()
+		s.broker.Expect(mdp.Bye)
+		if d := time.Since(began); d != time.Second {
+			t.Errorf("left after %v, want 1 s", d)
+		}
+		s.end(nil)
+	})
+}
+
 // What is not done when the drain is over stays unanswered: the broker gives it to
 // another worker.
 func TestDrainTimesOut(t *testing.T) {
@@ -225,6 +241,27 @@ func TestDrainingBroker(t *testing.T) {
 		<-session.Closed
 		s.hello() // the script's broker stays, so the worker comes back
 	}, func(*worker.Config) { release = make(chan struct{}) })
+}
+
+// An idle worker does not leave before it knows that nothing is on its way to it.
+func TestDrainIsConfirmed(t *testing.T) {
+	inBubble(t, echo, func(t *testing.T, s *stage) {
+		session := s.hello()
+		<-s.Ready()
+		s.stop()
+		s.broker.Expect(mdp.Drain)
+		synctest.Wait()
+		s.broker.None()
+		crossed := s.request(func(c *mdp.Command) { c.Head.Flags = mdp.FlagOnce })
+		session.SendAll(crossed, mdp.Command{Kind: mdp.Drain})
+		began := time.Now()
+		s.final(crossed, mdp.NotTaken)
+		s.broker.Expect(mdp.Bye)
+		if d := time.Since(began); d != 0 {
+			t.Errorf("left %v after the broker's DRAIN", d)
+		}
+		s.end(nil)
+	})
 }
 
 // What was sent ahead of DRAIN is taken, also if both are read at once.
