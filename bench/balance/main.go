@@ -31,10 +31,11 @@ const workers = 16
 
 // settings come from the environment, because that is what make passes on.
 type settings struct {
-	loads []float64 // POINTS=50,70,80,90 (percent)
-	seeds []float64 // SEEDS=1,2,3
-	calls int       // CALLS=100000
-	out   string    // OUT=bench/results/balance.json
+	loads   []float64 // POINTS=50,70,80,90 (percent)
+	seeds   []float64 // SEEDS=1,2,3
+	calls   int       // CALLS=100000
+	systems []string  // SYSTEMS=mdmesh,nats
+	out     string    // OUT=bench/results/balance.json
 }
 
 func main() {
@@ -64,6 +65,7 @@ func fromEnvironment() (s settings, err error) {
 		return out
 	}
 	s = settings{loads: list("POINTS", "50,70,80,90"), seeds: list("SEEDS", "1,2,3"), calls: int(list("CALLS", "100000")[0])}
+	s.systems = strings.Split(cmp.Or(os.Getenv("SYSTEMS"), "mdmesh,nats"), ",")
 	s.out = cmp.Or(os.Getenv("OUT"), "bench/results/balance.json")
 	return s, err
 }
@@ -82,7 +84,7 @@ func run(ctx context.Context) error {
 	for _, seed := range set.seeds {
 		for _, load := range set.loads {
 			p := work.Plan{Seed: uint64(seed), Calls: set.calls, Load: load / 100, Workers: workers, Entries: 1}
-			for _, system := range []string{"mdmesh", "nats"} {
+			for _, system := range set.systems {
 				fmt.Printf("load %.0f %%, seed %.0f, %-7s about %v: ", load, seed, system, p.Length().Round(time.Second))
 				records, err := measure(ctx, system, p, filepath.Join(dir, "records"))
 				if err != nil {

@@ -36,7 +36,7 @@ type Balanced struct {
 	LatencyRatio, WaitDifference float64 // p99 by the ideal's; p99 of wait less the ideal's, in ms
 	Overshoot, Late              float64 // means, in ms
 	Delayed99                    float64 // p99 of the wait that messages' delays explain, in ms
-	Dispatch, Return             float64 // medians, in ms
+	Dispatch, Return             float64 // the shortest ways to work, and the median back, in ms
 }
 
 // Summary lists systems and loads in the order in which they were measured first.
@@ -69,7 +69,7 @@ func (b *Balance) Summary() (out []Balanced) {
 			Overshoot:      over(func(o work.Outcome) float64 { return o.Overshoot.Mean }),
 			Late:           over(func(o work.Outcome) float64 { return o.Late.Mean }),
 			Delayed99:      over(func(o work.Outcome) float64 { return o.DelayedWait.P99 }),
-			Dispatch:       over(func(o work.Outcome) float64 { return o.Dispatch.P50 }),
+			Dispatch:       over(func(o work.Outcome) float64 { return o.Dispatch }),
 			Return:         over(func(o work.Outcome) float64 { return o.Return.P50 }),
 		})
 	}
