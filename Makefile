@@ -5,7 +5,7 @@ BINARIES = mdbroker mdworker mdservice mdsupervisor mdcli
 MODULES = bench/peers bench/balance
 PREFIX ?= /usr/local
 
-.PHONY: help build run test check format vet staticcheck layers units fuzz bench bench-shapes bench-peers bench-balance bench-federation bench-smoke bench-table man install clean
+.PHONY: help build run test check format vet staticcheck layers units fuzz bench bench-shapes bench-peers bench-balance bench-federation bench-faults bench-smoke bench-table man install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ units: ## tests of the packages, without real processes
 fuzz: ## run every fuzz target for FUZZTIME (default 20s)
 	@test/fuzz.sh
 
-bench: bench-shapes bench-peers bench-balance bench-federation ## all benchmarks; they print and assert nothing
+bench: bench-shapes bench-peers bench-balance bench-federation bench-faults ## all benchmarks; they print and assert nothing
 
 bench-shapes: build ## shapes i, ii, iii: calls, latency and CPU per call of each process
 	@exec bench/shapes.sh
@@ -59,12 +59,17 @@ bench-federation: build ## one pool out of four brokers beside one broker (18 mi
 	@$(GO) build -o bin/bench-federation ./bench/federation
 	@exec bin/bench-federation
 
+bench-faults: build ## time until each fault is overcome, beside the promise (N=30 rounds, 5 min)
+	@$(GO) build -o bin/bench-faults ./bench/faults
+	@exec env MD_TEST_BIN=bin bin/bench-faults
+
 bench-smoke: ## run all benchmarks for a moment each, to see that they work
 	@mkdir -p bin/smoke
 	@cd bench/peers && $(GO) test .
 	@ROUNDS=1 DURATION=100ms IDLE=50 MINUTES=0.01 OUT=bin/smoke/peers.json $(MAKE) -s bench-peers
 	@CALLS=500 SEEDS=1 POINTS=80 OUT=bin/smoke/balance.json $(MAKE) -s bench-balance
 	@CALLS=500 POINTS=80 DURATION=500ms OUT=bin/smoke/federation.json $(MAKE) -s bench-federation
+	@N=1 OUT=bin/smoke/faults.json $(MAKE) -s bench-faults
 
 bench-table: ## write the README's tables from the last results
 	@$(GO) run ./bench/table

@@ -60,6 +60,8 @@ func markdown(root, file string) (string, error) {
 		results = &report.Peers{}
 	case "bench/results/balance.json":
 		results = &report.Balance{}
+	case "bench/results/faults.json":
+		results = &report.Faults{}
 	default:
 		return "", fmt.Errorf("README names %s, which no benchmark writes", file)
 	}

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/mdmesh/mdmesh/broker"
 	"github.com/mdmesh/mdmesh/test/faults/actor"
 	"github.com/mdmesh/mdmesh/test/faults/rig"
@@ -101,25 +99,11 @@ func TestOutOfDescriptors(t *testing.T) {
 	load := startLoad(t, b, service, "echo", 2)
 	load.some(t, 100)
 	b.State(t) // the connection for the books is there
-	var before unix.Rlimit
-	few := unix.Rlimit{Cur: 3} // less than it has: no new one, whichever is closed
-	if err := unix.Prlimit(b.PID(), unix.RLIMIT_NOFILE, nil, &before); err != nil {
-		t.Fatal(err)
-	}
-	few.Max = before.Max
-	if err := unix.Prlimit(b.PID(), unix.RLIMIT_NOFILE, &few, nil); err != nil {
-		t.Fatal(err)
-	}
+	restore := rig.NoDescriptors(t, b.PID())
 	const newcomers = 20
 	shaken := make(chan error, newcomers)
 	for range newcomers {
-		go func() {
-			p, err := wire.Dial(b.Requests, meshproc.Guard)
-			if err == nil {
-				_ = p.Close()
-			}
-			shaken <- err
-		}()
+		go func() { shaken <- rig.Handshake(b.Requests) }()
 	}
 	begun := time.Now()
 	b.Await(t, "accepting fails", func(st broker.State) bool { return st.Counters["accept_errors"] >= 3 })
@@ -129,9 +113,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	if most := 10 + uint64(took/(250*time.Millisecond)); errs > most {
 		t.Errorf("accepting failed %d times within %v: that is no backing off", errs, took)
 	}
-	if err := unix.Prlimit(b.PID(), unix.RLIMIT_NOFILE, &before, nil); err != nil {
-		t.Fatal(err)
-	}
+	restore()
 	for range newcomers {
 		if err := <-shaken; err != nil {
 			t.Errorf("one that waited: %v", err)

@@ -112,8 +112,8 @@ func TestHangingHandler(t *testing.T) {
 		t.Run(word, func(t *testing.T) {
 			t.Parallel()
 			b := rig.StartBroker(t)
-			p, o, late := rig.Hang(t, b, word)
-			t.Logf("told %v after the deadline", late)
+			p, o, off := rig.Hang(t, b, word)
+			t.Logf("told %v away from the deadline (promise 50 ms)", off)
 			var e *mdp.Error
 			if !errors.As(o.Err, &e) || e.Status != mdp.Expired || !e.MayHaveRun {
 				t.Errorf("the call ended with %v; want expired, may have run", o.Err)

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -61,7 +62,10 @@ func (b *Broker) Look() (st broker.State, err error) {
 	if r.StatusCode != http.StatusOK {
 		return st, errors.New(r.Status)
 	}
-	return st, json.NewDecoder(r.Body).Decode(&st)
+	if err = json.NewDecoder(r.Body).Decode(&st); err == nil {
+		_, err = io.Copy(io.Discard, r.Body) // to its end, or the connection is not used again
+	}
+	return st, err
 }
 
 // State is Look for a broker that must answer.

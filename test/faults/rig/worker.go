@@ -137,8 +137,8 @@ func KillIdle(t testing.TB, b *Broker) (*Pair, time.Duration) {
 	return p, took
 }
 
-// Hang calls a handler that never answers, with a deadline: how much later than the
-// deadline the caller is told.
+// Hang calls a handler that never answers, with a deadline: how far from the deadline
+// the caller is told.
 func Hang(t testing.TB, b *Broker, word string) (*Pair, Outcome, time.Duration) {
 	t.Helper()
 	const deadline = 500 * time.Millisecond
@@ -147,7 +147,7 @@ func Hang(t testing.TB, b *Broker, word string) (*Pair, Outcome, time.Duration) 
 	call.Timeout = deadline
 	begun := time.Now()
 	o := Do(t.Context(), p.Client, call)
-	return p, o, max(o.At.Sub(begun)-deadline, 0)
+	return p, o, (o.At.Sub(begun) - deadline).Abs()
 }
 
 // KillClient kills a client with requests that run and wait: how long until the
