@@ -75,31 +75,49 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// playLive keeps Count native client sessions. Each calls once at the beginning and
-// once at every order; in between they beat as idle clients do.
+// portion is how many sessions are opened between two looks at the clock.
+const portion = 500
+
+// playLive keeps Count native client sessions. Each calls once at every order; in
+// between they beat as idle clients do.
 func playLive(ctx context.Context) error {
-	peers := make([]*wire.Peer, number(Count, 1))
-	err := inTurns(len(peers), dialling, func(i int) (err error) {
-		if peers[i], err = wire.Dial(brokers()[0], step); err != nil {
-			return err
-		}
-		_, err = peers[i].Hello("", fmt.Sprintf("live-%d", i), 0)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	tell("open %d", len(peers))
+	var peers []*wire.Peer
 	beats, again := time.NewTicker(12*time.Second), orders()
 	defer beats.Stop()
+	beat := func() error {
+		return inTurns(len(peers), dialling, func(i int) error {
+			return peers[i].Send(mdp.Command{Role: mdp.Client, Kind: mdp.Heartbeat})
+		})
+	}
+	for count := number(Count, 1); len(peers) < count; {
+		more := make([]*wire.Peer, min(portion, count-len(peers)))
+		err := inTurns(len(more), dialling, func(i int) (err error) {
+			if more[i], err = wire.Dial(brokers()[0], step); err != nil {
+				return err
+			}
+			_, err = more[i].Hello("", fmt.Sprintf("live-%d", len(peers)+i), 0)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		peers = append(peers, more...)
+		select {
+		case <-beats.C:
+			if err := beat(); err != nil {
+				return err
+			}
+		default:
+		}
+	}
+	tell("open %d", len(peers))
 	for n := 1; ; {
+		var err error
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-beats.C:
-			err = inTurns(len(peers), dialling, func(i int) error {
-				return peers[i].Send(mdp.Command{Role: mdp.Client, Kind: mdp.Heartbeat})
-			})
+			err = beat()
 		case <-again:
 			if err = inTurns(len(peers), dialling, func(i int) error { return ask(peers[i], i) }); err == nil {
 				tell("round %d answered %d", n, len(peers))
@@ -119,6 +137,9 @@ func ask(p *wire.Peer, i int) error {
 	request.Head.Token, request.Head.Attempt, request.Head.Remaining = uint64(i), 1, uint32(patience/time.Millisecond)
 	request.Head.ID[0], request.Head.ID[12], request.Head.ID[13], request.Head.ID[14] = 1, byte(i>>16), byte(i>>8), byte(i)
 	if err := p.Send(request, []byte("echo"), []byte(mine)); err != nil {
+		return err
+	}
+	if err := p.Await(step); err != nil {
 		return err
 	}
 	m, err := p.Recv(step)

@@ -49,11 +49,20 @@ func (r *Relay) pump(d Direction, from, to *net.TCPConn) {
 func (r *Relay) read(d Direction, from *net.TCPConn, pieces chan<- piece, gone <-chan struct{}) {
 	buf := make([]byte, pieceSize)
 	for {
-		if _, ok := r.open(d); !ok {
+		f, ok := r.open(d)
+		if !ok {
 			return
 		}
-		n, err := from.Read(buf)
-		f, _ := r.rule(d)
+		most := len(buf)
+		if f.Rate > 0 {
+			most = min(most, max(f.Rate/100, 1))
+		}
+		n, err := from.Read(buf[:most])
+		f, _ = r.rule(d)
+		// Slow is who takes octets slowly: what waits, waits at the sender.
+		if f.Rate > 0 && !r.wait(time.Duration(n)*time.Second/time.Duration(f.Rate)) {
+			return
+		}
 		if f.Discard {
 			if err != nil {
 				<-r.done // the other end is not to notice
@@ -95,20 +104,13 @@ func (r *Relay) write(d Direction, to *net.TCPConn, octets []byte) error {
 		if f.Chunk > 0 {
 			n = min(n, f.Chunk)
 		}
-		if f.Rate > 0 {
-			n = min(n, max(f.Rate/100, 1))
-			if !r.wait(time.Duration(n) * time.Second / time.Duration(f.Rate)) {
-				return net.ErrClosed
-			}
-		}
-		n, err := to.Write(octets[:n])
-		if err != nil {
+		r.mu.Lock()
+		r.passed[d] += int64(n) // first, so that who has read it finds it counted
+		r.mu.Unlock()
+		if _, err := to.Write(octets[:n]); err != nil {
 			return err
 		}
 		octets = octets[n:]
-		r.mu.Lock()
-		r.passed[d] += int64(n)
-		r.mu.Unlock()
 	}
 	return nil
 }

@@ -180,6 +180,9 @@ func (r *Relay) join(near *net.TCPConn) {
 		return
 	}
 	p := &pair{near, far.(*net.TCPConn)}
+	for _, c := range []*net.TCPConn{p.near, p.far} {
+		_ = c.SetReadBuffer(pieceSize) // what is on its way is in our pieces, not in the kernel
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {

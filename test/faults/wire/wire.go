@@ -151,6 +151,22 @@ func (p *Peer) Recv(timeout time.Duration) (*Message, error) {
 	}
 }
 
+// Await waits until something comes, and beats meanwhile as a client must that waits
+// for an answer.
+func (p *Peer) Await(timeout time.Duration) error {
+	for end := time.Now().Add(timeout); ; {
+		_ = p.SetReadDeadline(time.Now().Add(time.Second))
+		_, err := p.in.Peek(1)
+		var late net.Error
+		if err == nil || !errors.As(err, &late) || !late.Timeout() || time.Now().After(end) {
+			return err
+		}
+		if err := p.Send(mdp.Command{Role: mdp.Client, Kind: mdp.Heartbeat}); err != nil {
+			return err
+		}
+	}
+}
+
 func (p *Peer) frame() (flags byte, payload []byte, err error) {
 	var head [9]byte
 	if _, err = io.ReadFull(p.in, head[:2]); err != nil {
