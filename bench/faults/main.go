@@ -35,7 +35,7 @@ func main() {
 func run() error {
 	rounds, err := strconv.Atoi(cmp.Or(os.Getenv("N"), "30"))
 	if err != nil || rounds < 1 {
-		return fmt.Errorf("N=%s: give a number of rounds, such as 30", os.Getenv("N"))
+		return fmt.Errorf("rounds N=%s: give a number, such as 30", os.Getenv("N"))
 	}
 	all := begin("faults")
 	go endOnSignal(all)
