@@ -455,3 +455,29 @@ func TestContextIsLookedAtLate(t *testing.T) {
 		s.final(cmd, mdp.Cancelled)
 	}, func(*worker.Config) { release = make(chan struct{}) })
 }
+
+// Of two brokers one leaves: the worker serves the other, and comes back to the first.
+func TestOneOfTwoBrokersDrains(t *testing.T) {
+	const other = "tcp://other:5555"
+	inBubble(t, echo, func(t *testing.T, s *stage) {
+		leaving := scripted.Start(t, scripted.Config{Endpoint: other, Network: s.net, Welcome: welcome})
+		session, gone := s.hello(), leaving.Expect(mdp.Hello).Session
+		gone.Send(mdp.Command{Kind: mdp.Drain})
+		leaving.Expect(mdp.Bye)
+		<-gone.Closed
+		leaving.Stop()
+		for range 3 {
+			time.Sleep(5 * time.Second)
+			cmd := s.request()
+			session.Send(cmd)
+			s.final(cmd, mdp.OK)
+		}
+		back := scripted.Start(t, scripted.Config{Endpoint: other, Network: s.net, Welcome: welcome})
+		began := time.Now()
+		back.Expect(mdp.Hello)
+		if d := time.Since(began); d > 2*time.Second {
+			t.Errorf("came back after %v, want 2 s at most", d)
+		}
+		back.Stop()
+	}, func(c *worker.Config) { c.Brokers = append(c.Brokers, other) })
+}

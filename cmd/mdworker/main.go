@@ -38,7 +38,7 @@ func command() *cobra.Command {
 	o := &options{brokers: config.Endpoints{List: []string{"tcp://127.0.0.1:5555"}}}
 	cmd := &cobra.Command{
 		Use:   "mdworker",
-		Short: "Offer a service: echo, or a program run per request",
+		Short: "Offer a service: echo, or any program",
 		Long: `mdworker offers a service to a mesh, through each of the brokers named by --broker
 (or MD_BROKER in the environment). It dials again for as long as it runs. SIGTERM
 drains it: running requests are answered first.
