@@ -157,8 +157,12 @@ func (b *Broker) Listen() ([]Bound, error) {
 }
 
 // defaultName is HOST:PORT of an endpoint; for one bound to all addresses, which
-// many hosts are, the host is this machine's name.
+// many hosts are, the host is this machine's name. A socket file has that in front.
 func defaultName(endpoint string) string {
+	if path, ok := strings.CutPrefix(endpoint, "ipc://"); ok {
+		machine, _ := os.Hostname()
+		return machine + ":" + path
+	}
 	name := strings.TrimPrefix(endpoint, "tcp://")
 	host, port, err := net.SplitHostPort(name)
 	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
@@ -195,11 +199,21 @@ func (b *Broker) Pulse() time.Duration { return time.Duration(b.now() - b.turned
 // Name is how this broker is known to others.
 func (b *Broker) Name() string { return b.name }
 
+// endpoints are those that peers are told of: socket files of this machine only where
+// there is nothing else.
 func (b *Broker) endpoints(role string) (out []string) {
+	var local []string
 	for _, l := range b.listeners {
-		if l.Role == role {
+		switch {
+		case l.Role != role:
+		case strings.HasPrefix(l.Endpoint, "ipc://"):
+			local = append(local, l.Endpoint)
+		default:
 			out = append(out, l.Endpoint)
 		}
+	}
+	if len(out) == 0 {
+		return local
 	}
 	return out
 }

@@ -145,8 +145,8 @@ func (c Config) Validate() error {
 	}
 	for _, list := range [][]string{c.Listen, c.Publish, c.Subscribe, c.Peers} {
 		for _, e := range list {
-			if c.Network == nil && !strings.HasPrefix(e, "tcp://") {
-				return fmt.Errorf("endpoint %q: want tcp://HOST:PORT", e)
+			if c.Network == nil && !strings.HasPrefix(e, "tcp://") && !strings.HasPrefix(e, "ipc://") {
+				return fmt.Errorf("endpoint %q: want tcp://HOST:PORT or ipc:///PATH", e)
 			}
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Network makes byte streams. A nil Network in [Config] means TCP, by the scheme
-// tcp:// of the endpoint; memsock.Net is one that lives in memory.
+// Network makes byte streams. A nil Network in [Config] means the
+// operating system's, tcp://HOST:PORT and ipc:///PATH; memsock.Net is one that lives in memory.
 type Network interface {
 	Listen(endpoint string) (net.Listener, error)
 	Dial(ctx context.Context, endpoint string) (net.Conn, error)
@@ -92,7 +92,7 @@ type Config struct {
 	// and memory, but a handler that does wait stops others.
 	Shared bool
 
-	Network Network      // nil: TCP
+	Network Network      // nil: the operating system's, tcp and ipc
 	Logger  hclog.Logger // nil: silent
 
 	// mechanism makes the security of one connection; nil means NULL. It is the
@@ -118,7 +118,7 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.ProgressTimeout, 30*time.Second)
 	orDefault(&c.WriteTimeout, 30*time.Second)
 	if c.Network == nil {
-		c.Network = tcp{}
+		c.Network = system{}
 	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()

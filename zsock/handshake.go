@@ -93,12 +93,25 @@ func openGuarded(g *guard, cfg *Config, server bool) (l *link, err error) {
 		peer: Peer{
 			Type:     SocketType(zc.Peer.Meta[propSocketType]),
 			Identity: []byte(zc.Peer.Meta[propIdentity]),
-			Remote:   g.Conn.RemoteAddr().String(),
+			Remote:   remoteName(g.Conn),
 			Minor:    int(g.minor),
 		},
 		sealer: g.mech.sealer(),
 		rest:   g.in,
 	}, nil
+}
+
+// remoteName is the peer's network address. Those who dial a socket file have none:
+// the file's stands for them.
+func remoteName(nc net.Conn) string {
+	a, ok := nc.RemoteAddr().(*net.UnixAddr)
+	switch {
+	case !ok:
+		return nc.RemoteAddr().String()
+	case a.Name == "" || a.Name == "@":
+		return ipcScheme + nc.LocalAddr().String()
+	}
+	return ipcScheme + a.Name
 }
 
 // classify gives every failure of a handshake its reason.

@@ -28,6 +28,8 @@ func transports() []transport {
 	return []transport{
 		{"tcp", nil, "tcp://127.0.0.1:0", false},
 		{"tcp shared", nil, "tcp://127.0.0.1:0", true},
+		{"ipc", nil, "ipc://*", false},
+		{"ipc shared", nil, "ipc://*", true},
 		{"memsock", memsock.New(), "tcp://broker:0", false},
 	}
 }
@@ -169,7 +171,7 @@ func connect(t testing.TB, tr transport, l *Listener) net.Conn {
 	t.Helper()
 	n := tr.network
 	if n == nil {
-		n = tcp{}
+		n = system{}
 	}
 	nc, err := n.Dial(context.Background(), l.Endpoint())
 	if err != nil {

@@ -69,11 +69,21 @@ func line(t *testing.T, lines *bufio.Scanner, word string) string {
 
 func TestLibzmqConnects(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"dealer", "req", "router_client", "heartbeat"} {
-		t.Run(mode, func(t *testing.T) {
+	for _, test := range []struct {
+		mode string
+		over transport
+	}{
+		{"dealer", transports()[0]},
+		{"dealer", transport{"ipc", nil, "ipc://*", true}},
+		{"req", transports()[0]},
+		{"router_client", transports()[1]},
+		{"heartbeat", transports()[1]},
+	} {
+		mode := test.mode
+		t.Run(mode+" over "+test.over.name, func(t *testing.T) {
 			t.Parallel()
 			h := echoing()
-			l := listen(t, transports()[0], Config{}, h)
+			l := listen(t, test.over, Config{}, h)
 			_, _, finish := libzmq(t, mode, l.Endpoint())
 			finish()
 			c := receive(t, h.opened)

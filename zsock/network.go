@@ -12,10 +12,29 @@ import (
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 3}
 
 // userTimeout is how long octets may stay unacknowledged before the kernel ends a
-// link; it finds a vanished peer faster than keepalive where something is sent.
-const userTimeout = 4 * time.Second
+// link. It counts a window of zero, too, even while the peer's kernel answers, so it
+// must be longer than a process may be stopped for: 5 s are promised. Heartbeats
+// find a vanished peer sooner; this is for peers that send none.
+const userTimeout = 12 * time.Second
 
-// tcp is the Network for tcp://HOST:PORT endpoints.
+// system is the Network of the operating system: tcp://HOST:PORT and ipc:///PATH.
+type system struct{ tcp }
+
+func (s system) Listen(endpoint string) (net.Listener, error) {
+	if strings.HasPrefix(endpoint, ipcScheme) {
+		return listenIPC(endpoint)
+	}
+	return s.tcp.Listen(endpoint)
+}
+
+func (s system) Dial(ctx context.Context, endpoint string) (net.Conn, error) {
+	if strings.HasPrefix(endpoint, ipcScheme) {
+		return dialIPC(ctx, endpoint)
+	}
+	return s.tcp.Dial(ctx, endpoint)
+}
+
+// tcp is the part for tcp://HOST:PORT.
 type tcp struct {
 	resolver Resolver // nil: the system's
 }
@@ -49,7 +68,7 @@ func (t tcp) Dial(ctx context.Context, endpoint string) (net.Conn, error) {
 func tcpAddress(endpoint string) (string, error) {
 	address, ok := strings.CutPrefix(endpoint, "tcp://")
 	if !ok {
-		return "", fmt.Errorf("unsupported endpoint %q: use tcp://HOST:PORT", endpoint)
+		return "", fmt.Errorf("unsupported endpoint %q: use tcp://HOST:PORT or ipc:///PATH", endpoint)
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -63,6 +82,9 @@ func tcpAddress(endpoint string) (string, error) {
 
 // realEndpoint is endpoint with the host and port that were really bound.
 func realEndpoint(endpoint string, bound net.Addr) string {
+	if endpoint == ipcScheme+"*" {
+		return ipcScheme + bound.String()
+	}
 	scheme, address, ok := strings.Cut(endpoint, "://")
 	if !ok || scheme != "tcp" {
 		return endpoint

@@ -20,10 +20,10 @@ type Resolver interface {
 	LookupHost(ctx context.Context, host string) (addresses []string, err error)
 }
 
-// TCP is the Network of tcp://HOST:PORT endpoints, with a resolver of one's own; nil
-// means the system's. Names are looked up with every dial, so that a host that has
+// TCP is the system's Network with a resolver of one's own for tcp://HOST:PORT
+// endpoints; nil means the system's. Names are looked up with every dial, so that a host that has
 // moved is found, and all its addresses are tried (the first 16), in random order.
-func TCP(r Resolver) Network { return tcp{resolver: r} }
+func TCP(r Resolver) Network { return system{tcp{resolver: r}} }
 
 // dialHost connects to one of the host's addresses.
 func (t tcp) dialHost(ctx context.Context, d *net.Dialer, host, port string) (net.Conn, error) {

@@ -190,6 +190,9 @@ func (o *options) check() error {
 	}
 	for _, l := range o.listeners() {
 		for _, e := range l.endpoints {
+			if strings.HasPrefix(e, "ipc://") {
+				continue // only the owner of the socket file may connect
+			}
 			if err := o.checkListener(l.flag, e, strings.TrimPrefix(e, "tcp://")); err != nil {
 				return err
 			}
@@ -208,6 +211,9 @@ func (o *options) check() error {
 func checkReachable(endpoints []string) error {
 	for _, e := range endpoints {
 		e, _, _ = strings.Cut(e, ",")
+		if strings.HasPrefix(e, "ipc://") {
+			continue
+		}
 		if _, port, err := splitAddress(e); err != nil || port == 0 {
 			return fmt.Errorf("endpoint %q: want tcp://HOST:PORT, with the port others reach it by", e)
 		}

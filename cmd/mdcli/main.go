@@ -99,8 +99,8 @@ func (o *options) connect() (*client.Client, error) {
 		return nil, cli.Exitf(cli.Usage, "no broker is named: give --broker tcp://HOST:PORT, or set MD_BROKER")
 	}
 	for _, e := range o.brokers.List {
-		if !strings.HasPrefix(e, "tcp://") {
-			return nil, cli.Exitf(cli.Usage, "--broker %s: want tcp://HOST:PORT", e)
+		if !strings.HasPrefix(e, "tcp://") && !strings.HasPrefix(e, "ipc://") {
+			return nil, cli.Exitf(cli.Usage, "--broker %s: want tcp://HOST:PORT or ipc:///PATH", e)
 		}
 	}
 	c, err := client.New(client.Config{Brokers: o.brokers.List, Timeout: o.timeout, Logger: logging.New("mdcli")})

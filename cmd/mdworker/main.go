@@ -164,8 +164,8 @@ func (o *options) check() error {
 		return cli.Exitf(cli.Usage, "--drain-timeout %v: give 0 or more", o.cfg.DrainTimeout)
 	}
 	for _, e := range o.brokers.List {
-		if !strings.HasPrefix(e, "tcp://") {
-			return cli.Exitf(cli.Usage, "--broker %s: want tcp://HOST:PORT", e)
+		if !strings.HasPrefix(e, "tcp://") && !strings.HasPrefix(e, "ipc://") {
+			return cli.Exitf(cli.Usage, "--broker %s: want tcp://HOST:PORT or ipc:///PATH", e)
 		}
 	}
 	return nil

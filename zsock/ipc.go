@@ -1,0 +1,126 @@
+package zsock
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	ipcScheme = "ipc://"
+	// maxIPCPath is what fits into a socket address, the final zero octet left out.
+	maxIPCPath = len(unix.RawSockaddrUnix{}.Path) - 1
+	// staleTimeout bounds the question whether anybody listens on a socket file.
+	staleTimeout = time.Second
+)
+
+// ipcPath cuts the scheme off. Names in the abstract namespace (@NAME) are refused:
+// they have no permissions, so that every user of the machine could connect.
+func ipcPath(endpoint string) (string, error) {
+	path := strings.TrimPrefix(endpoint, ipcScheme)
+	switch {
+	case path == "":
+		return "", fmt.Errorf("endpoint %q: use ipc:///PATH", endpoint)
+	case path[0] == '@':
+		return "", fmt.Errorf("endpoint %q: abstract names are open to every user of this machine: use ipc:///PATH", endpoint)
+	case strings.IndexByte(path, 0) >= 0 || len(path) > maxIPCPath:
+		return "", fmt.Errorf("endpoint %q: a path has at most %d octets, none of them 00: use a shorter one", endpoint, maxIPCPath)
+	}
+	return path, nil
+}
+
+// listenIPC binds a socket file that only its owner may connect to (mode 0600);
+// whoever wants others to, changes the mode or the group afterwards. As in libzmq
+// ipc://* takes a new name, in the directory for temporary files. Closing the
+// listener removes the file.
+func listenIPC(endpoint string) (net.Listener, error) {
+	path, err := ipcPath(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if path == "*" {
+		path = filepath.Join(os.TempDir(), "mdmesh-"+rand.Text()+".sock")
+	}
+	unlock, err := lockDirectory(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := removeStale(path); err != nil {
+		return nil, &net.OpError{Op: "listen", Net: "unix", Addr: &net.UnixAddr{Name: path, Net: "unix"}, Err: err}
+	}
+	// The file takes the mode that the descriptor has when it is bound: nobody else
+	// gets a chance before it is narrowed. Elsewhere it is narrowed right after.
+	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) { _ = unix.Fchmod(int(fd), 0o600) })
+	}}
+	l, err := lc.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// lockDirectory keeps two processes from removing each other's socket file.
+func lockDirectory(dir string) (unlock func(), err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = unix.Flock(int(d.Fd()), unix.LOCK_EX); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		_ = d.Close()
+		return nil, &fs.PathError{Op: "flock", Path: dir, Err: err}
+	}
+	return func() { _ = d.Close() }, nil
+}
+
+// removeStale removes a socket file that nobody listens on any more, as a process
+// that was killed leaves it behind. Anything else in that place stays.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%w: there is a file that is no socket: choose another path or move it away", syscall.EADDRINUSE)
+	}
+	nc, err := net.DialTimeout("unix", path, staleTimeout)
+	if err == nil {
+		_ = nc.Close()
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return syscall.EADDRINUSE // somebody listens, or may
+	}
+	return os.Remove(path)
+}
+
+func dialIPC(ctx context.Context, endpoint string) (net.Conn, error) {
+	path, err := ipcPath(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", path)
+}
