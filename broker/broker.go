@@ -118,11 +118,11 @@ func New(cfg Config) (*Broker, error) {
 		pausedPeers: make(map[string]bool),
 	}
 	b.detached.init()
-	b.events.init(b)
 	var incarnation [8]byte
 	rand.Read(incarnation[:])
 	rand.Read(b.idPrefix[:])
 	b.incarnation = hex.EncodeToString(incarnation[:])
+	b.events.init(b)
 	b.dials, _ = parsePeers(cfg.Peers) // valid, as Validate said
 	return b, nil
 }

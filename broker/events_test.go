@@ -94,6 +94,7 @@ func TestEventsOverLinks(t *testing.T) {
 			s.raw("\x01t")
 			subs = append(subs, s)
 		}
+		m.pass(100 * time.Millisecond)
 		pubs := []*peer{m.eventPeer(a, zsock.Pub), m.eventPeer(a, zsock.Pub)}
 		var want []string
 		for i := range 200 {
@@ -118,12 +119,20 @@ func TestEventGapsAndRepetitionsAreCounted(t *testing.T) {
 		sub, p := m.eventPeer(b, zsock.Sub), m.fakePeer(b, "p")
 		sub.raw("\x01")
 		m.settle()
-		for _, seq := range []byte{5, 6, 6, 9, 8} {
-			p.send(mdp.Command{Kind: mdp.Event, Head: mdp.Head{ID: mdp.RequestID{15: seq}}}, "t", strconv.Itoa(int(seq)))
+		for i, seq := range []byte{5, 6, 6, 9, 8, 10} { // of the origin
+			n := uint64(i + 1) // of the link: two were lost before the fourth
+			if n >= 4 {
+				n += 2
+			}
+			p.send(mdp.Command{Kind: mdp.Event, Head: mdp.Head{Token: n, ID: mdp.RequestID{15: seq}}}, "t", strconv.Itoa(int(seq)))
 		}
-		wantEvents(t, sub, "t|5", "t|6", "t|9")
+		p.send(mdp.Command{Kind: mdp.Event, Head: mdp.Head{Token: 4, ID: mdp.RequestID{15: 11}}}, "t", "back")
+		wantEvents(t, sub, "t|5", "t|6", "t|9", "t|10")
 		m.wantCount(b, "events_lost", 2)
-		m.wantCount(b, "events_repeated", 2)
+		m.wantCount(b, "events_repeated", 3)
+		if p := m.linkState(b, "p"); p.EventsLost != 2 {
+			t.Errorf("%+v", p)
+		}
 	})
 }
 
@@ -152,26 +161,28 @@ func TestSlowSubscriber(t *testing.T) {
 }
 
 func TestSubscriptionsAreBounded(t *testing.T) {
-	s := newSubscriber()
+	s := newPrefixes()
 	for i := range maxSubscriptions {
-		if !s.subscribe(strconv.Itoa(i), true) {
+		if _, ok := s.subscribe(strconv.Itoa(i), true); !ok {
 			t.Fatalf("subscription %d refused", i)
 		}
 	}
-	if s.subscribe("one more", true) {
+	if _, ok := s.subscribe("one more", true); ok {
 		t.Error("one more than the bound is taken")
 	}
-	if !s.subscribe("7", true) || !s.subscribe("7", false) || s.subscribe("7", false) {
-		t.Error("subscriptions are no set")
+	for _, test := range []struct{ on, changed, ok bool }{{true, false, true}, {false, true, true}, {false, false, false}} {
+		if changed, ok := s.subscribe("7", test.on); changed != test.changed || ok != test.ok {
+			t.Errorf("subscriptions are no set: %+v gives %t %t", test, changed, ok)
+		}
 	}
-	if !s.subscribe("one more", true) {
+	if _, ok := s.subscribe("one more", true); !ok {
 		t.Error("no room though one was cancelled")
 	}
-	big := newSubscriber()
+	big := newPrefixes()
 	prefix := strings.Repeat("x", 4000)
 	n := 0
-	for big.subscribe(prefix+strconv.Itoa(n), true) {
-		n++
+	for ok := true; ok; n++ {
+		_, ok = big.subscribe(prefix+strconv.Itoa(n), true)
 	}
 	if big.octets > maxPrefixes || n < 200 {
 		t.Errorf("%d prefixes with %d octets", n, big.octets)

@@ -17,9 +17,10 @@ const (
 // gossip is what peers have to be told: which services changed, and when each link
 // is due. It is of the gossip goroutine, except news, which Broker.newsMu guards.
 type gossip struct {
-	b     *Broker
-	links map[*link]*duty
-	round uint64 // of step and tell: links carry the round in which they are due
+	b          *Broker
+	links      map[*link]*duty
+	interestAt int64  // not before
+	round      uint64 // of step and tell: links carry the round in which they are due
 	// The following are only there to be used again.
 	due    []*link
 	loads  []mdp.Load
@@ -102,7 +103,7 @@ func (g *gossip) step(now int64) int64 {
 		g.tell(&batch, s, g.due, false, now)
 	}
 	g.send(&batch)
-	next := int64(0)
+	next := g.interests(links, now)
 	for _, d := range g.links {
 		if len(d.services) > 0 && (next == 0 || d.at-now < next) {
 			next = max(d.at-now, 1)

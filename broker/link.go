@@ -38,11 +38,15 @@ type link struct {
 
 	eventsLost atomic.Uint64
 	flood      flood  // of the reader goroutine
-	lastEvent  uint64 // sequence of the peer's last event; of the reader goroutine
+	lastEvent  uint64 // the peer's count of events; of the reader goroutine
 	lastBeat   int64  // of the ticker goroutine
 	health     health // of the ticker goroutine
 
-	due, routed uint64 // of the gossip goroutine
+	due, routed  uint64 // these and toldInterest are of the gossip goroutine
+	toldInterest string
+	eventsSent   uint64 // guarded by events.forwardMu
+	interest     atomic.Pointer[heard]
+	origin       [8]byte // the peer's incarnation, as events name it
 
 	// The following are guarded by Broker.mu.
 	up      bool
@@ -134,6 +138,8 @@ func (c *conn) fromPeer(batch *zsock.Batch, m *zsock.Msg) {
 		l.hearState(batch, m)
 	case mdp.Event:
 		l.event(batch, m)
+	case mdp.Interest:
+		l.hearInterest(m)
 	case mdp.Heartbeat:
 		l.beat(batch)
 	case mdp.Drain:
@@ -210,6 +216,7 @@ func (l *link) welcomed(batch *zsock.Batch) {
 // open lets everything else follow WELCOME.
 func (l *link) open(batch *zsock.Batch) {
 	l.ready.Store(true)
+	l.b.events.changed()
 	if l.replaces != nil {
 		l.replaces.sayDrain(batch)
 		l.replaces = nil
@@ -260,6 +267,7 @@ func (l *link) learn(hello *mdp.HelloMap) {
 	if l.dialled == "" {
 		l.cost = min(max(time.Duration(hello.CostUs)*time.Microsecond, 0), maxCost)
 	}
+	l.origin = originOf(hello.Incarnation)
 	l.peer.Store(hello)
 }
 
@@ -326,7 +334,7 @@ func (l *link) drained(batch *zsock.Batch) {
 		b.enterLocked(spare, name)
 	}
 	b.mu.Unlock()
-	b.wakeGossip()
+	b.events.changed()
 }
 
 // closed takes the link's routes down: what was sent over it is tried elsewhere.
@@ -353,6 +361,7 @@ func (l *link) closed(batch *zsock.Batch, err error) {
 		b.linkCount.Store(int32(len(b.links)))
 	}
 	b.mu.Unlock()
+	b.events.changed()
 	if wasUp {
 		b.note(hclog.Warn, "peer link lost", "broker", name, "error", err)
 	}

@@ -167,6 +167,7 @@ func (b *Broker) PausePeer(name string, on bool) error {
 	b.log.Info("peer paused", "broker", name, "paused", on)
 	if l != nil {
 		b.retell(l)
+		b.events.changed()
 	}
 	return nil
 }
@@ -245,6 +246,7 @@ type health struct {
 	suspects, untrue     int   // services, as counted by the sweep
 	counting             int
 	lies                 bool
+	eventsLost           uint64 // logged
 }
 
 const reasonPaused = "paused by an operator"
@@ -412,6 +414,10 @@ func (b *Broker) judge(now int64, foreign map[*link]int32) {
 	for _, l := range b.upLinks() {
 		l.foreign.Store(foreign[l])
 		h := &l.health
+		if n := l.eventsLost.Load(); n > h.eventsLost {
+			b.log.Warn("events lost", "broker", l.peerName(), "events", n-h.eventsLost)
+			h.eventsLost = n
+		}
 		heard := now-l.heard.Load() < 2*int64(b.cfg.Heartbeat)
 		lies := h.lies
 		h.suspects, h.counting, h.lies = h.counting, 0, false
