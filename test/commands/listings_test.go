@@ -26,7 +26,7 @@ func TestListings(t *testing.T) {
 		{"workers", "SERVICE REMOTE DIALECT HOST PID SCOPE CONCURRENCY RUNNING", 2,
 			"service remote dialect host pid scope concurrency running since_ms version draining"},
 		{"brokers", "NAME SELF ENDPOINTS PUBLISH SUBSCRIBE", 2, "name incarnation self endpoints"},
-		{"peers", "NAME ENDPOINT STATE RTT_US SINCE_MS ERROR", 1, "name state rtt_us since_ms"},
+		{"peers", "NAME ENDPOINT STATE RTT_US SINCE_MS REASON ERROR", 1, "name state rtt_us since_ms"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
