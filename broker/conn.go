@@ -13,7 +13,7 @@ import (
 // connection may carry requests and one worker session, or be a peer link.
 type conn struct {
 	b *Broker
-	z *zsock.Conn
+	z transport
 
 	// The following belong to the connection's reader goroutine.
 	cmd      mdp.Command
@@ -40,6 +40,18 @@ type conn struct {
 	lastDisconnect atomic.Int64 // when a stranger was last told DISCONNECT
 }
 
+// transport is what the broker needs of a connection, which is a *zsock.Conn. As an
+// interface the state behind it can be simulated without sockets and goroutines.
+type transport interface {
+	Send(b *zsock.Batch, head [][]byte, body zsock.Body) error
+	Queued() (messages, octets int)
+	Unsent() int
+	Reads() uint32
+	Peer() zsock.Peer
+	Close(error)
+	CloseAfterFlush(error)
+}
+
 // wireKey is what the asking side calls its request. Tokens of peers are unique
 // within a service only, so the id belongs to it.
 type wireKey struct {
@@ -60,6 +72,7 @@ var (
 	errDenied   = errors.New("denied")
 	errProtocol = errors.New("protocol error")
 	errDrained  = errors.New("broker is shutting down")
+	errHollow   = errors.New("answers no CANCEL")
 	errSlow     = errors.New("reads its answers too slowly")
 )
 
@@ -70,6 +83,10 @@ func (b *Broker) Opened(z *zsock.Conn) {
 		c = &conn{}
 		z.User = c
 	}
+	c.opened(b, z)
+}
+
+func (c *conn) opened(b *Broker, z transport) {
 	c.b, c.z = b, z
 	c.outstanding.place = clientPlace
 	b.track(c)
@@ -81,7 +98,10 @@ func (b *Broker) Opened(z *zsock.Conn) {
 // Message is called by zsock for every message, in order, from the connection's
 // reader goroutine; it runs the broker's state directly (DESIGN: no dispatcher).
 func (b *Broker) Message(batch *zsock.Batch, z *zsock.Conn, m *zsock.Msg) {
-	c := z.User.(*conn)
+	z.User.(*conn).message(batch, m)
+}
+
+func (c *conn) message(batch *zsock.Batch, m *zsock.Msg) {
 	if err := mdp.Decode(m.Frames(), mdp.AtBroker, &c.cmd); err != nil {
 		c.malformed(batch, err)
 		return
@@ -97,11 +117,13 @@ func (b *Broker) Message(batch *zsock.Batch, z *zsock.Conn, m *zsock.Msg) {
 }
 
 // Closed is called by zsock once, after the last message.
-func (b *Broker) Closed(z *zsock.Conn, err error) {
-	c := z.User.(*conn)
+func (b *Broker) Closed(z *zsock.Conn, err error) { z.User.(*conn).ended(err) }
+
+func (c *conn) ended(err error) {
+	b := c.b
 	b.untrack(c)
 	if b.log.IsDebug() {
-		b.log.Debug("connection closed", "remote", z.Peer().Remote, "reason", err)
+		b.log.Debug("connection closed", "remote", c.z.Peer().Remote, "reason", err)
 	}
 	var batch zsock.Batch
 	if w := c.worker.Load(); w != nil {

@@ -43,11 +43,12 @@ func (s *service) queueOf(r *request) *queue {
 
 // enqueue files a request in its client's line by its age since it entered the mesh:
 // new ones are among the last, where the search for their place begins, redelivered
-// ones among the first. Guests that come back go to the front. What a suspect still
-// holds belongs to nobody's line.
+// ones among the first. Guests that come back go to the front. What was taken
+// from a silent worker stands in no line: not everybody may take it, and others
+// must not wait for that.
 func (s *service) enqueue(r *request) {
 	s.changed()
-	if len(r.holders) > 0 {
+	if r.moved {
 		s.again.insertBefore(behind(s.again.first, r), r)
 		r.again = true
 		return
@@ -116,8 +117,8 @@ func (s *service) dispatch(batch *zsock.Batch) {
 	s.move(batch, now)
 }
 
-// dispatchAgain hands out what suspects hold. One that only a worker could take
-// that holds it already holds nobody up.
+// dispatchAgain hands out what was taken from silent workers. One that only a worker
+// could take that has it already holds nobody up.
 func (s *service) dispatchAgain(batch *zsock.Batch, now int64) {
 	const limit = 16
 	passed := 0
@@ -173,7 +174,7 @@ func (s *service) pick(r *request) *worker {
 	}
 	for _, l := range [...]*list[worker]{&s.idle, &s.partly} {
 		for w := l.first; w != nil; w = w.waiting.next {
-			if (!r.guest() || !w.local) && (len(r.holders) == 0 || r.holder(w, nil) < 0) {
+			if (!r.guest() || !w.local) && (!r.moved || !w.has(r)) {
 				return w
 			}
 		}

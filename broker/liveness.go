@@ -57,6 +57,7 @@ type ticks struct {
 	lateAt              int64 // when a tick last came late
 	due                 []*request
 	services            []*service
+	conns               func() []*conn // in the order to look at them; nil: in any
 }
 
 // step does what is due at now.
@@ -80,7 +81,11 @@ func (t *ticks) step(now int64) {
 	t.expireDue(now)
 	if now >= t.nextBeat {
 		t.nextBeat = now + int64(b.cfg.Heartbeat/4)
-		b.beat(now, now < t.graceUntil)
+		conns := b.allConns
+		if t.conns != nil {
+			conns = t.conns
+		}
+		b.beat(conns(), now, now < t.graceUntil)
 	}
 	if now >= t.nextSweep {
 		t.nextSweep = now + int64(time.Second)
@@ -134,6 +139,7 @@ func (s *service) sweep(batch *zsock.Batch, now int64) {
 			w.stuck = false
 			w.wait()
 		}
+		w.hollow(now)
 	}
 	s.dispatch(batch)
 	s.own.sweep()
@@ -153,9 +159,9 @@ func (s *service) sweep(batch *zsock.Batch, now int64) {
 
 // beat looks at every connection: says something where it was silent, ends
 // sessions of peers that were. In a grace after a pause nobody is ended.
-func (b *Broker) beat(now int64, grace bool) {
+func (b *Broker) beat(conns []*conn, now int64, grace bool) {
 	var batch zsock.Batch
-	for _, c := range b.allConns() {
+	for _, c := range conns {
 		c.observe(now)
 		if grace {
 			c.watch.heard, c.watch.gap = now, 0 // before it is said to peers how long they were silent

@@ -38,6 +38,7 @@ type request struct {
 	waiting, wheel place[request] // in a line or in service.again, and in a wheel slot
 	line           *line          // the client's line it waits in, or nil
 	again          bool           // it waits in service.again
+	moved          bool           // it was taken from a silent worker, which may still have it
 	wheelSlot      int32
 	ofClient       place[request] // in its connection's list
 }

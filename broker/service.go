@@ -25,7 +25,7 @@ type service struct {
 	table   table
 	own     queue         // requests of clients here that nobody holds
 	guests  queue         // the same of peers' requests, which only mesh workers may take
-	again   list[request] // requests whose holder is suspect, oldest first: they go before all others
+	again   list[request] // requests taken from silent workers, oldest first: they go before all others
 	turns   uint64        // clock of own and guests
 	longest longest       // client's line
 	wheel   wheel

@@ -2,350 +2,236 @@ package broker
 
 import (
 	"fmt"
-	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
-	"github.com/mdmesh/mdmesh/zsock"
-	"github.com/mdmesh/mdmesh/zsock/memsock"
 )
 
-// TestSimulation lets scripted workers and clients misbehave at random, in one
-// broker or over a link, and checks the history: every request has exactly one
-// outcome at its client and it is an answer to that request, nothing runs more
-// often than it may, and in the end the broker holds nothing.
+// TestSimulation runs thousands of histories of one broker in which clients and
+// workers of all kinds are killed, paused and slow, and judges each by the rules of
+// history.judge and simulation.look. One seed is one history: BROKER_SEED=n repeats it,
+// BROKER_SEEDS=n runs that many; without, as many of 3,000 as 30 s allow.
 func TestSimulation(t *testing.T) {
-	seeds := uint64(60)
+	t.Parallel()
+	first, count, patience := uint64(0), uint64(3_000), 30*time.Second
 	if testing.Short() {
-		seeds = 20
+		count = 200
 	}
-	for seed := range seeds {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s := &simulation{mesh: mesh{t, memsock.New()}, rand: rand.New(rand.NewPCG(seed, 1)), asked: make(map[mdp.RequestID]*asked)}
-				s.run()
+	if n, err := strconv.ParseUint(os.Getenv("BROKER_SEEDS"), 10, 64); err == nil {
+		count, patience = n, time.Hour
+	}
+	if n, err := strconv.ParseUint(os.Getenv("BROKER_SEED"), 10, 64); err == nil {
+		first, count = n, 1
+	}
+	const lanes = 4
+	var sum simTotals
+	played, began := 0, time.Now()
+	var mu sync.Mutex
+	t.Run("seeds", func(t *testing.T) {
+		for lane := range uint64(lanes) {
+			t.Run(fmt.Sprint("lane ", lane), func(t *testing.T) {
+				t.Parallel()
+				for seed := first + lane; seed < first+count && !t.Failed() && time.Since(began) < patience; seed += lanes {
+					synctest.Test(t, func(t *testing.T) {
+						s := newSimulation(seed)
+						if err := s.play(); err != nil {
+							t.Fatalf("BROKER_SEED=%d: %v", seed, err)
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						sum.add(s)
+						played++
+					})
+				}
 			})
-		})
-	}
-}
-
-type simulation struct {
-	mesh
-	rand    *rand.Rand
-	brokers []*Broker
-	workers []*simWorker
-	clients []*simClient
-	asked   map[mdp.RequestID]*asked
-	ids     uint64
-}
-
-// asked is the history of one request.
-type asked struct {
-	flags     uint8
-	attempts  map[uint16]int // dispatches seen by workers
-	runs      int            // handlers started
-	outcomes  []mdp.Status
-	cancelled bool // by its client, or with it
-}
-
-type simWorker struct {
-	*peer
-	held  []*message
-	begun map[*message]bool // handlers started
-	until time.Time         // paused: reads and says nothing
-}
-
-type simClient struct {
-	*peer
-	open map[uint64]mdp.RequestID
-}
-
-func (s *simulation) run() {
-	s.brokers = []*Broker{s.broker("a")}
-	if s.rand.IntN(2) == 0 {
-		s.brokers = append(s.brokers, s.broker("b", peers("a")))
-		s.up(s.brokers[0], 1)
-	}
-	for range 3 {
-		s.hire()
-		s.join()
-	}
-	for range 150 {
-		s.step()
-		s.pass(time.Duration(s.rand.IntN(30)) * time.Millisecond)
-		s.observe()
-	}
-	s.finish()
-}
-
-// any draws one of the brokers.
-func (s *simulation) any() *Broker { return s.brokers[s.rand.IntN(len(s.brokers))] }
-
-func (s *simulation) hire() {
-	if len(s.workers) < 6 {
-		s.workers = append(s.workers, &simWorker{peer: s.worker(s.any(), "s", 1+s.rand.IntN(3)), begun: make(map[*message]bool)})
-	}
-}
-
-func (s *simulation) join() {
-	if len(s.clients) < 5 {
-		s.ids++
-		s.clients = append(s.clients, &simClient{s.client(s.any(), fmt.Sprint(s.ids)), make(map[uint64]mdp.RequestID)})
-	}
-}
-
-// step does one random thing.
-func (s *simulation) step() {
-	switch n := s.rand.IntN(100); {
-	case n < 45:
-		s.request()
-	case n < 75:
-		s.work()
-	case n < 80:
-		s.cancelOne()
-	case n < 84:
-		s.hire()
-	case n < 87:
-		s.join()
-	case n < 91 && len(s.workers) > 0: // killed
-		i := s.rand.IntN(len(s.workers))
-		s.workers[i].close()
-		s.workers = append(s.workers[:i], s.workers[i+1:]...)
-	case n < 93 && len(s.clients) > 1:
-		s.leave(s.rand.IntN(len(s.clients)))
-	case n < 96 && len(s.workers) > 0: // paused, sometimes for too long
-		w := s.workers[s.rand.IntN(len(s.workers))]
-		w.mute.Store(true)
-		w.until = time.Now().Add(time.Duration(s.rand.IntN(5000)) * time.Millisecond)
-	case n < 97 && len(s.brokers) > 1:
-		s.net.Reset("a", "b")
-	default:
-		s.pass(time.Duration(s.rand.IntN(1000)) * time.Millisecond)
-	}
-}
-
-func (s *simulation) request() {
-	if len(s.clients) == 0 {
-		return
-	}
-	c := s.clients[s.rand.IntN(len(s.clients))]
-	s.ids++
-	r := &asked{attempts: make(map[uint16]int)}
-	for _, f := range []uint8{mdp.FlagOnce, mdp.FlagNoWait, mdp.FlagRestartable} {
-		if s.rand.IntN(5) == 0 {
-			r.flags |= f
-		}
-	}
-	id := mdp.RequestID{7, 14: byte(s.ids >> 8), 15: byte(s.ids)}
-	s.asked[id] = r
-	h := c.ask("s", id.String(), flags(r.flags), func(h *mdp.Head) {
-		h.ID = id
-		if s.rand.IntN(2) == 0 {
-			h.Remaining = uint32(1 + s.rand.IntN(2000))
 		}
 	})
-	c.open[h.Token] = id
-}
-
-func (s *simulation) cancelOne() {
-	c := s.clients[s.rand.IntN(len(s.clients))]
-	for token, id := range c.open {
-		s.asked[id].cancelled = true
-		delete(c.open, token)
-		c.cancelRequest(mdp.Head{Token: token, ID: id})
-		return
+	t.Logf("%d histories: %+v", played, sum)
+	if played >= 500 && !t.Failed() && (sum.Late == 0 || sum.Suspicions == 0 || sum.Redelivered == 0 || sum.Expired == 0 || sum.Poisoned == 0 || sum.Pauses == 0) {
+		t.Error("something never happened in any of them: they prove nothing of it")
 	}
 }
 
-func (s *simulation) leave(i int) {
-	c := s.clients[i]
-	s.hear(c)
-	for _, id := range c.open {
-		s.asked[id].cancelled = true
-	}
-	c.close()
-	s.clients = append(s.clients[:i], s.clients[i+1:]...)
+// simTotals tell what the histories were about.
+type simTotals struct {
+	Requests, Answered, Redelivered, Late, Suspicions, Expired, Poisoned, Pauses uint64
 }
 
-// work lets one worker do something with one request it holds.
-func (s *simulation) work() {
-	if len(s.workers) == 0 {
-		return
-	}
-	w := s.workers[s.rand.IntN(len(s.workers))]
-	if len(w.held) == 0 || time.Now().Before(w.until) {
-		return
-	}
-	i := s.rand.IntN(len(w.held))
-	r := w.held[i]
-	switch n := s.rand.IntN(10); {
-	case n == 0:
-		s.begin(w, r)
-		w.say(mdp.Partial, r, nil)
-		return
-	case n == 1 && !w.begun[r]:
-		w.say(mdp.Final, r, &mdp.Error{Status: mdp.NotTaken})
-	case n == 2:
-		s.begin(w, r)
-		w.say(mdp.Final, r, &mdp.Error{Status: mdp.AppError, Text: "failed", MayHaveRun: true})
-	default:
-		s.begin(w, r)
-		w.say(mdp.Final, r, nil)
-	}
-	w.held = append(w.held[:i], w.held[i+1:]...)
+func (t *simTotals) add(s *simulation) {
+	c := s.b.Counters()
+	t.Requests += c["requests"]
+	t.Answered += c["answered"]
+	t.Redelivered += c["redelivered"]
+	t.Late += c["late"]
+	t.Suspicions += c["suspicions"]
+	t.Expired += c["expired"]
+	t.Poisoned += uint64(len(s.b.Poison()))
+	t.Pauses += c["pauses"]
 }
 
-// begin starts the handler of a request that the worker holds, once.
-func (s *simulation) begin(w *simWorker, r *message) {
-	if !w.begun[r] {
-		w.begun[r] = true
-		s.asked[r.Head.ID].runs++
-	}
+// simulation is a world with clients and workers of one service.
+type simulation struct {
+	*world
+	workers   []*actor
+	clients   []*asker
+	histories map[string]*history // by the request's body
+	order     []*history
+	calm      bool // the end: nobody dies any more
+	ids       int
 }
 
-// say answers, unless the broker has closed the connection meanwhile.
-func (w *simWorker) say(kind mdp.Kind, to *message, err *mdp.Error) {
-	cmd := mdp.Command{Kind: kind, Head: mdp.Head{Token: to.Head.Token, ID: to.Head.ID}}
-	if err != nil {
-		cmd.SetError(err)
-	}
-	var batch zsock.Batch
-	w.write(&batch, cmd, to.body())
-	batch.Flush()
+// history is what happened to one request.
+type history struct {
+	body     string
+	id       mdp.RequestID
+	flags    uint8
+	foreign  bool
+	starts   map[uint16][]int // handlers started, by attempt: at which workers
+	mute     int              // handlers started at foreign workers
+	outcomes []mdp.Status     // that reached its client
+	over     bool             // cancelled, or its client has gone
 }
 
-// observe takes what has come everywhere and verifies the brokers' books.
-func (s *simulation) observe() {
-	for i := 0; i < len(s.workers); i++ {
-		w := s.workers[i]
-		if !w.until.IsZero() && time.Now().After(w.until) {
-			w.mute.Store(false)
-			w.until = time.Time{}
-			w.say(mdp.Heartbeat, &message{}, nil)
-		}
-		select {
-		case <-w.closed: // silent for too long
-			s.workers = append(s.workers[:i], s.workers[i+1:]...)
-			i--
-		default:
-			s.take(w)
-		}
-	}
-	for _, c := range s.clients {
-		s.hear(c)
-	}
-	for _, b := range s.brokers {
-		for _, service := range b.allServices() {
-			if err := service.check(); err != nil {
-				s.t.Fatalf("broker %s: %v", b.name, err)
-			}
-		}
-	}
+func newSimulation(seed uint64) *simulation {
+	s := &simulation{world: newWorld(seed), histories: make(map[string]*history)}
+	s.after = s.look
+	return s
 }
 
-func (s *simulation) take(w *simWorker) {
-	for len(w.got) > 0 {
-		switch m := <-w.got; m.Kind {
-		case mdp.Request:
-			s.asked[m.Head.ID].attempts[m.Head.Attempt]++
-			if m.body() != m.Head.ID.String() {
-				s.t.Fatalf("request %v came with the body of %s", m.Head.ID, m.body())
-			}
-			w.held = append(w.held, m)
-		case mdp.Cancel: // answered now or later: FINAL frees the place
-			for i, r := range w.held {
-				if r.Head.Token == m.Head.Token && s.rand.IntN(2) == 0 {
-					w.say(mdp.Final, r, &mdp.Error{Status: mdp.Cancelled, MayHaveRun: true})
-					w.held = append(w.held[:i], w.held[i+1:]...)
-					break
-				}
-			}
-		}
-	}
-}
-
-// hear takes a client's answers: each must be one it waits for.
-func (s *simulation) hear(c *simClient) {
-	for len(c.got) > 0 {
-		m := <-c.got
-		id, open := c.open[m.Head.Token]
-		switch {
-		case !open && s.asked[m.Head.ID].cancelled: // crossed the CANCEL
-			continue
-		case !open || id != m.Head.ID:
-			s.t.Fatalf("%v for token %d, which is not outstanding", m.Kind, m.Head.Token)
-		case m.Kind == mdp.Partial && m.body() == id.String():
-			continue
-		case m.Kind != mdp.Final:
-			s.t.Fatalf("unexpected %v %q", m.Kind, m.frames)
-		case m.Head.Status == 0 && m.body() != id.String():
-			s.t.Fatalf("request %v was answered with %q", id, m.body())
-		}
-		delete(c.open, m.Head.Token)
-		s.asked[id].outcomes = append(s.asked[id].outcomes, mdp.Status(m.Head.Status))
-	}
-}
-
-// finish lets honest workers do what is left, and judges the history.
-func (s *simulation) finish() {
-	for _, w := range s.workers {
-		w.mute.Store(false)
-		w.until = time.Time{}
-	}
-	for range 2 {
+// play is one history: chaos, then calm until all is settled.
+func (s *simulation) play() error {
+	for range 1 + s.rand.IntN(4) {
 		s.hire()
 	}
-	if len(s.brokers) > 1 {
-		s.up(s.brokers[0], 1)
+	for range 1 + s.rand.IntN(4) {
+		s.join("")
 	}
-	for range 200 {
-		for _, w := range s.workers {
-			for _, r := range w.held {
-				s.begin(w, r)
-				w.say(mdp.Final, r, nil)
-			}
-			w.held = nil
-		}
-		s.pass(50 * time.Millisecond)
-		s.observe()
+	for range 30 + s.rand.IntN(60) {
+		s.step()
+		s.run(s.upTo(120 * time.Millisecond))
 	}
-	for _, c := range s.clients {
-		if len(c.open) > 0 {
-			s.t.Errorf("%d requests without an outcome", len(c.open))
-		}
+	s.calm = true
+	for _, a := range s.workers {
+		a.stubborn = false
 	}
-	for id, r := range s.asked {
-		if err := r.judge(); err != nil {
-			s.t.Errorf("request %v: %v: %+v", id, err, r)
+	s.hire()
+	for quiet := 0; quiet < 3 && s.failed == nil && s.now() < 5*time.Minute; {
+		s.run(500 * time.Millisecond)
+		if quiet++; s.now() < s.asleep || !s.settled() {
+			quiet = 0
 		}
 	}
-	for _, b := range s.brokers {
-		s.empty(b)
+	if s.failed == nil {
+		s.judge()
+	}
+	return s.failed
+}
+
+// step does one random thing to somebody.
+func (s *simulation) step() {
+	switch n := s.rand.IntN(100); {
+	case n < 60:
+		for range 1 + s.rand.IntN(3) {
+			s.ask()
+		}
+	case n < 64:
+		s.hire()
+	case n < 67:
+		s.join("")
+	case n < 75:
+		s.pick().pause(s.upTo(5 * time.Second))
+	case n < 80:
+		s.pick().die(s.chance(50))
+	case n < 83:
+		s.pick().leave()
+	case n < 85:
+		s.pick().recredit()
+	case n < 90:
+		s.cancel()
+	case n < 94:
+		s.vanish()
+	case n < 95: // the broker's process is stopped
+		s.asleep = s.now() + s.upTo(5*time.Second)
 	}
 }
 
-func (r *asked) judge() error {
-	last := uint16(0)
-	for attempt := range r.attempts {
-		last = max(last, attempt)
+// look is what holds after everything the broker does: its books agree, and no
+// request waits while somebody could take it.
+func (s *simulation) look() {
+	for _, service := range s.b.services {
+		if err := service.check(); err != nil {
+			s.fail("%v", err)
+		}
+		for _, r := range service.waiting() {
+			if w := service.pick(r); w != nil {
+				s.fail("request %v waits beside an idle worker", r.id)
+			}
+		}
+	}
+}
+
+// settled tells whether nothing is left to wait for.
+func (s *simulation) settled() bool {
+	for _, service := range s.b.services {
+		for w := service.workers.first; w != nil; w = w.all.next {
+			if len(w.held) > 0 {
+				return false
+			}
+		}
+		if service.table.live > 0 {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(s.clients, func(c *asker) bool { return len(c.open)+len(c.missing) > 0 && !c.foreign })
+}
+
+// judge checks the whole history.
+func (s *simulation) judge() {
+	for _, h := range s.order {
+		if err := h.judge(); err != nil {
+			s.fail("request %s (flags %x): %v: %+v", h.body, h.flags, err, h)
+		}
+	}
+	if n := s.b.held.Load(); n != 0 {
+		s.fail("%d octets are still held", n)
+	}
+	for _, service := range s.b.services {
+		if service.table.live+service.queued()+service.wheel.n != 0 || service.bytes != 0 {
+			s.fail("%d requests, %d queued, %d deadlines, %d octets are left", service.table.live, service.queued(), service.wheel.n, service.bytes)
+		}
+	}
+}
+
+func (h *history) judge() error {
+	starts := h.mute
+	for attempt, at := range h.starts {
+		starts += len(at)
+		if len(at) > 1 {
+			return fmt.Errorf("attempt %d was started %d times", attempt, len(at))
+		}
+		if attempt > maxDeliveries {
+			return fmt.Errorf("attempt %d", attempt)
+		}
 	}
 	switch {
-	case r.cancelled:
-	case len(r.outcomes) != 1:
-		return fmt.Errorf("%d outcomes", len(r.outcomes))
-	}
-	switch {
-	case last > maxDeliveries:
-		return fmt.Errorf("attempt %d", last)
-	case r.flags&mdp.FlagOnce != 0 && (last > 1 || r.runs > 1):
-		return fmt.Errorf("once: attempt %d, %d runs", last, r.runs)
-	case r.runs > maxDeliveries:
-		return fmt.Errorf("%d runs", r.runs)
-	case len(r.outcomes) == 1 && r.outcomes[0] == mdp.OK && r.runs == 0:
+	case starts > maxDeliveries:
+		return fmt.Errorf("%d starts", starts)
+	case h.flags&mdp.FlagOnce != 0 && starts > 1:
+		return fmt.Errorf("must run once, ran %d times", starts)
+	case len(h.outcomes) > 1:
+		return fmt.Errorf("%d outcomes", len(h.outcomes))
+	case len(h.outcomes) == 0 && !h.over && !h.foreign:
+		return fmt.Errorf("no outcome")
+	case len(h.outcomes) == 1 && h.outcomes[0] == mdp.OK && starts == 0:
 		return fmt.Errorf("answered without having run")
+	case len(h.outcomes) == 1 && h.outcomes[0] == mdp.NotTaken && starts > 0:
+		return fmt.Errorf("refused after it had run")
 	}
 	return nil
 }

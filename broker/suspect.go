@@ -14,6 +14,8 @@ import (
 const (
 	probeAfter  = 50 * time.Millisecond  // since the request has arrived at its host: then it is probed
 	minPatience = 250 * time.Millisecond // since the probe has: then it is suspect
+	minRate     = 1 << 20                // octets a second of a slow link: that much later is not late
+	hollowBeats = 10                     // heartbeats a worker may take to answer nothing but CANCELs
 	parkedBeats = 10 * livenessMisses    // heartbeats a silent worker that held something may still come back in
 	// A broker whose ticks come later than this may itself be what is slow.
 	lateTick = 3 * wheelTick
@@ -27,11 +29,14 @@ type trust struct {
 	probe   uint64 // token of the last probe: when it was sent
 	suspect bool   // gets nothing new until it speaks again
 
+	hollowAt int64 // since when it holds nothing but what was cancelled
+
 	// The following say since when a sign is due, while the worker is in its
 	// service's list of the unheard.
 	due    bool
 	signs  uint32 // how often its connection had been read when the clock started
 	clock  int64  // start of the clock: the first dispatch since the last sign, or the probe
+	owed   int64  // octets of requests sent since
 	probed bool   // the clock started when the probe was sent
 	moved  bool   // a suspect's requests were given to others, as far as they may be
 	place  place[worker]
@@ -39,7 +44,7 @@ type trust struct {
 
 // expectSign starts the clock of a dispatch, unless it runs for an earlier one.
 // Whatever the connection receives from now on accepts the request.
-func (w *worker) expectSign(now int64) {
+func (w *worker) expectSign(now, size int64) {
 	signs := w.conn.z.Reads()
 	switch {
 	case w.rtt == 0:
@@ -48,9 +53,10 @@ func (w *worker) expectSign(now int64) {
 		w.due = true
 		w.service.unheard.pushBack(w)
 	case signs == w.signs:
+		w.owed = min(w.owed+size, 1<<32)
 		return
 	}
-	w.signs, w.clock, w.probed = signs, now, false
+	w.signs, w.clock, w.owed, w.probed = signs, now, size, false
 }
 
 // watchUnheard looks, once a tick, at the workers that were given something and have
@@ -75,7 +81,7 @@ func (s *service) watchUnheard(batch *zsock.Batch, now, trustFrom int64) {
 func (w *worker) judge(batch *zsock.Batch, now int64) bool {
 	limit := int64(probeAfter)
 	if w.probed {
-		limit = max(int64(minPatience), 4*w.rtt)
+		limit = max(int64(minPatience), 4*w.rtt) + w.owed*int64(time.Second)/minRate // something on the way may hold it up, unseen
 	}
 	switch {
 	case w.conn.z.Reads() != w.signs:
@@ -162,6 +168,7 @@ func (w *worker) moveHeld(batch *zsock.Batch, now int64) (moved bool) {
 		}
 		moved = true
 		w.cancel(batch, h.r)
+		h.r.moved = true
 		if h.r.begun() {
 			w.letGo(h.r) // what it sent of the answer is gone, or must not be mixed with another's
 			s.forgetCollected(h.r)
@@ -179,7 +186,15 @@ func (w *worker) moveHeld(batch *zsock.Batch, now int64) (moved bool) {
 func (w *worker) letGo(r *request) {
 	h := &w.held[r.holders[r.holder(w, nil)].at]
 	h.r, h.moved = nil, true
+	r.moved = true
 	r.dropHolder(w, nil)
+}
+
+// has tells whether the worker was given the request and has not answered, however
+// little that counts by now: it knows the token.
+func (w *worker) has(r *request) bool {
+	token := r.token()
+	return slices.ContainsFunc(w.held, func(h held) bool { return h.token == token })
 }
 
 // forsake is called when a worker that holds something was silent for three
@@ -209,6 +224,23 @@ func (w *worker) forsake(batch *zsock.Batch, silent int64) {
 // forsaken tells whether everything the worker holds was taken from it already.
 func (w *worker) forsaken() bool {
 	return w.suspect && !slices.ContainsFunc(w.held, func(h held) bool { return h.r != nil })
+}
+
+// hollow ends a native session that for long has held nothing but requests it was told
+// to cancel: their FINALs were lost, or its handlers heed nothing. A new session
+// begins with empty hands. It is called once a second.
+func (w *worker) hollow(now int64) {
+	if w.dialect != mdp.Native || len(w.held) == 0 || slices.ContainsFunc(w.held, func(h held) bool { return h.r != nil }) {
+		w.hollowAt = 0
+		return
+	}
+	if w.hollowAt == 0 {
+		w.hollowAt = now
+	}
+	if !w.suspect && now-w.hollowAt > int64(hollowBeats*w.conn.b.cfg.Heartbeat) {
+		w.conn.b.count.expired.Add(1)
+		w.conn.z.Close(errHollow)
+	}
 }
 
 // budget bounds how much work suspicion may double: a tenth of recent answers, at

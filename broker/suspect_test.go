@@ -427,3 +427,43 @@ func TestParkedWorkerEnds(t *testing.T) {
 		m.empty(b)
 	})
 }
+
+// A worker whose answer to CANCEL was lost on the way would never have room again:
+// its session ends, and the next one begins with empty hands.
+func TestLostFinalsDoNotTakePlaces(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, c := m.worker(b, "s", 2), m.client(b, "c")
+		one, two := c.ask("s", "1"), c.ask("s", "2")
+		w.take()
+		r := w.take()
+		c.cancelRequest(one)
+		w.expect(mdp.Cancel)
+		m.pass(time.Minute)
+		w.alive() // it holds something else as well
+		w.answer(r, "y")
+		c.answered(two, mdp.OK, "y")
+		m.pass(9 * time.Second)
+		w.alive()
+		m.pass(3 * time.Second)
+		w.gone()
+		m.empty(b)
+	})
+}
+
+// Something between may take in octets faster than it passes them on: a big body
+// earns patience.
+func TestBigBodyEarnsPatience(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, c := m.worker(b, "s", 1), m.client(b, "c")
+		m.settle()
+		m.frozen(w)
+		c.ask("s", string(make([]byte, 2<<20)))
+		w.take()
+		m.pass(2 * time.Second)
+		m.wantCount(b, "suspicions", 0)
+		m.pass(500 * time.Millisecond)
+		m.wantCount(b, "suspicions", 1)
+	})
+}

@@ -84,7 +84,7 @@ func (w *worker) request(batch *zsock.Batch, r *request, now int64) error {
 	}
 	r.hold(w, nil, len(w.held), now)
 	w.held = append(w.held, held{token: r.token(), r: r})
-	w.expectSign(now)
+	w.expectSign(now, r.size)
 	w.wait()
 	return nil
 }

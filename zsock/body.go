@@ -120,3 +120,24 @@ func (m *Msg) clear() {
 		m.frames = nil
 	}
 }
+
+// NewMsg is a message of these frames, in memory of its own: what tests of a
+// handler give it.
+func NewMsg(frames ...[]byte) *Msg {
+	m := &Msg{}
+	var wire []byte
+	var spans []span
+	size := 0
+	for i, f := range frames {
+		flags := byte(flagMore)
+		if i == len(frames)-1 {
+			flags = 0
+		}
+		start := len(wire)
+		wire = appendFrame(wire, flags, f)
+		spans = append(spans, span{start: start, payload: len(wire) - len(f), end: len(wire)})
+		size += len(f)
+	}
+	m.set(wire, nil, spans, int64(size))
+	return m
+}

@@ -1,0 +1,459 @@
+package broker
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+)
+
+// actor is a worker of the simulation. It behaves as the library does: it looks at
+// all that has arrived before it starts a handler.
+type actor struct {
+	s        *simulation
+	x        *wire
+	number   int
+	kind     mdp.Dialect
+	credit   int
+	stubborn bool // its handlers ignore CANCEL
+	mum      bool // it answers no probes
+	asleep   time.Duration
+	inbox    []*message
+	running  []*job
+	leaving  bool
+	gone     bool
+}
+
+// job is a request at an actor.
+type job struct {
+	m       *message
+	h       *history
+	started bool
+	over    bool
+}
+
+func (s *simulation) hire() {
+	if len(s.workers) >= 6 {
+		return
+	}
+	a := &actor{s: s, number: s.number + 1, kind: mdp.Native, credit: 1 + s.rand.IntN(3), stubborn: s.chance(30) && !s.calm, mum: s.chance(15)}
+	if s.chance(30) && !s.calm {
+		a.kind, a.credit = []mdp.Dialect{mdp.V01, mdp.V02}[s.rand.IntN(2)], 1
+	}
+	a.x = s.connect(s.upTo(80*time.Millisecond), a.arrive, a.ended)
+	s.workers = append(s.workers, a)
+	a.offer()
+	a.beat()
+}
+
+// pick draws one of the workers, who may be a dummy when there are none.
+func (s *simulation) pick() *actor {
+	if len(s.workers) == 0 {
+		return &actor{s: s, gone: true}
+	}
+	return s.workers[s.rand.IntN(len(s.workers))]
+}
+
+// offer says READY or HELLO.
+func (a *actor) offer() {
+	cmd := mdp.Command{Role: mdp.Worker, Kind: mdp.Ready, Dialect: a.kind, Service: []byte("s")}
+	if a.kind == mdp.Native {
+		cmd.Kind, cmd.Head.Status = mdp.Hello, uint16(a.credit)
+		cmd.Map = mdp.EncodeMap(&mdp.HelloMap{Instance: "w", Concurrency: a.credit, Reads: true})
+	}
+	a.x.say(cmd)
+}
+
+// beat says that it lives, unless it works inside its receive loop.
+func (a *actor) beat() {
+	if a.gone {
+		return
+	}
+	if a.awake() && (a.kind == mdp.Native || len(a.running) == 0) {
+		a.x.say(mdp.Command{Role: mdp.Worker, Kind: mdp.Heartbeat, Dialect: a.kind})
+	}
+	a.s.in(time.Second, a.beat)
+}
+
+func (a *actor) awake() bool { return a.s.now() >= a.asleep }
+
+// pause stops the process as SIGSTOP does.
+func (a *actor) pause(d time.Duration) {
+	if a.gone {
+		return
+	}
+	a.asleep = a.s.now() + d
+	a.s.in(d, a.read)
+}
+
+func (a *actor) die(lossy bool) {
+	if a.gone {
+		return
+	}
+	a.ended()
+	a.x.die(lossy)
+}
+
+// leave says DRAIN, and BYE when all is answered.
+func (a *actor) leave() {
+	if a.gone || !a.awake() || a.kind != mdp.Native {
+		return
+	}
+	a.leaving = true
+	a.x.say(mdp.Command{Role: mdp.Worker, Kind: mdp.Drain, Dialect: a.kind})
+	a.bye()
+}
+
+func (a *actor) bye() {
+	if a.leaving && !a.gone && len(a.running)+len(a.inbox) == 0 {
+		a.x.say(mdp.Command{Role: mdp.Worker, Kind: mdp.Bye, Dialect: a.kind})
+		a.ended()
+		a.x.die(false)
+	}
+}
+
+func (a *actor) recredit() {
+	if a.gone || !a.awake() || a.kind != mdp.Native || a.leaving {
+		return
+	}
+	a.credit += a.s.rand.IntN(3)
+	a.x.say(mdp.Command{Role: mdp.Worker, Kind: mdp.Credit, Dialect: a.kind, Head: mdp.Head{Status: uint16(a.credit)}})
+}
+
+// ended forgets the actor. In calm times another one takes its place.
+func (a *actor) ended() {
+	if a.gone {
+		return
+	}
+	a.gone = true
+	for _, j := range a.running {
+		j.over = true
+	}
+	a.s.workers = slices.DeleteFunc(a.s.workers, func(b *actor) bool { return a == b })
+	if a.s.calm {
+		a.s.hire()
+	}
+}
+
+// arrive is called when a message has come to the host.
+func (a *actor) arrive(m *message) {
+	if a.gone {
+		return
+	}
+	a.inbox = append(a.inbox, m)
+	a.s.in(0, a.read) // with what comes at the same moment
+}
+
+// read looks at all that has arrived, then starts handlers.
+func (a *actor) read() {
+	if a.gone || !a.awake() || len(a.inbox) == 0 {
+		return
+	}
+	if a.kind != mdp.Native && len(a.running) > 0 && a.running[0].started {
+		return // busy: it reads when it is done
+	}
+	inbox := a.inbox
+	a.inbox = nil
+	for _, m := range inbox {
+		switch m.Kind {
+		case mdp.Request:
+			a.take(m)
+		case mdp.Cancel:
+			a.cancel(m.Head.Token)
+		case mdp.Heartbeat:
+			if m.Head.Token != 0 && !a.mum {
+				a.x.say(mdp.Command{Role: mdp.Worker, Kind: mdp.Heartbeat, Dialect: a.kind, Head: mdp.Head{Token: m.Head.Token}})
+			}
+		case mdp.Disconnect:
+			a.offer()
+		case mdp.Bye:
+			a.die(false)
+			return
+		}
+	}
+	for _, j := range slices.Clone(a.running) {
+		if !j.started {
+			a.begin(j)
+		}
+	}
+}
+
+func (a *actor) take(m *message) {
+	h := a.s.histories[m.body()]
+	if h == nil {
+		a.s.fail("a worker got %q, which nobody sent", m.body())
+		return
+	}
+	if len(a.running) >= a.credit {
+		a.s.fail("a worker of concurrency %d got one more", a.credit)
+	}
+	if a.kind == mdp.Native && !h.foreign && m.Head.ID != h.id {
+		a.s.fail("a worker got %q as %v", m.body(), m.Head.ID)
+	}
+	a.running = append(a.running, &job{m: m, h: h})
+}
+
+func (a *actor) cancel(token uint64) {
+	for _, j := range a.running {
+		switch {
+		case j.m.Head.Token != token:
+		case !j.started:
+			a.final(j, mdp.Errorf(mdp.NotTaken, "not started"))
+		case !a.stubborn:
+			a.final(j, mdp.Errorf(mdp.Cancelled, "cancelled"))
+		default:
+			continue
+		}
+		if j.m.Head.Token == token {
+			return
+		}
+	}
+}
+
+// begin starts a handler.
+func (a *actor) begin(j *job) {
+	s := a.s
+	if s.chance(3) && a.kind == mdp.Native {
+		a.final(j, mdp.Errorf(mdp.NotTaken, "not in the mood"))
+		return
+	}
+	j.started = true
+	attempt := j.m.Head.Attempt
+	if a.kind == mdp.Native {
+		j.h.starts[attempt] = append(j.h.starts[attempt], a.number)
+	} else { // it is not told the attempt
+		j.h.mute++
+	}
+	took := s.upTo(60 * time.Millisecond)
+	switch {
+	case s.chance(3):
+		took = s.upTo(5 * time.Second)
+	case s.chance(15):
+		took = s.upTo(time.Second)
+	}
+	if s.chance(2) && !s.calm {
+		s.in(took, func() { a.die(true) }) // poison
+		return
+	}
+	if s.chance(10) && a.kind != mdp.V01 {
+		s.in(took/2, func() { a.partial(j) })
+	}
+	s.in(took, func() { a.finish(j) })
+}
+
+func (a *actor) partial(j *job) {
+	if !j.over && a.awake() {
+		a.x.say(mdp.Command{Role: mdp.Worker, Kind: mdp.Partial, Dialect: a.kind, Address: j.m.Address, Head: mdp.Head{Token: j.m.Head.Token, ID: j.m.Head.ID}}, j.h.body+"+")
+	}
+}
+
+func (a *actor) finish(j *job) {
+	switch {
+	case j.over:
+	case !a.awake():
+		a.s.in(a.asleep-a.s.now(), func() { a.finish(j) })
+	case a.s.chance(5) && a.kind == mdp.Native:
+		a.final(j, &mdp.Error{Status: mdp.AppError, Text: "failed", MayHaveRun: true})
+	default:
+		a.final(j, nil)
+	}
+}
+
+// final answers.
+func (a *actor) final(j *job, err *mdp.Error) {
+	j.over = true
+	a.running = slices.DeleteFunc(a.running, func(k *job) bool { return k == j })
+	cmd := mdp.Command{Role: mdp.Worker, Kind: mdp.Final, Dialect: a.kind, Address: j.m.Address, Head: mdp.Head{Token: j.m.Head.Token, ID: j.m.Head.ID}}
+	if err != nil {
+		cmd.SetError(err)
+		a.x.say(cmd)
+	} else {
+		a.x.say(cmd, j.h.body)
+	}
+	a.bye()
+	a.s.in(0, a.read)
+}
+
+// asker is a client of the simulation.
+type asker struct {
+	s        *simulation
+	x        *wire
+	foreign  bool
+	kind     mdp.Dialect
+	instance string
+	tokens   uint64
+	open     map[uint64]*history
+	waiting  []*history // of a foreign one: whatever comes answers one of these
+	missing  []*history // detached ones of the client before, to attach to
+	gone     bool
+}
+
+// join lets a client come, or one come back that has lost its connection.
+func (s *simulation) join(instance string, missing ...*history) {
+	c := &asker{s: s, instance: instance, kind: mdp.Native, open: make(map[uint64]*history), missing: missing}
+	if instance == "" {
+		s.ids++
+		c.instance = fmt.Sprint("client ", s.ids)
+		if s.chance(25) {
+			c.foreign, c.kind = true, []mdp.Dialect{mdp.V01, mdp.V02}[s.rand.IntN(2)]
+		}
+	}
+	c.x = s.connect(s.upTo(80*time.Millisecond), c.hear, c.ended)
+	s.clients = append(s.clients, c)
+	if c.foreign {
+		return
+	}
+	c.x.say(mdp.Command{Role: mdp.Client, Kind: mdp.Hello, Dialect: mdp.Native, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: c.instance})})
+	c.beat()
+	c.attach()
+}
+
+func (c *asker) beat() {
+	if !c.gone {
+		c.x.say(mdp.Command{Role: mdp.Client, Kind: mdp.Heartbeat, Dialect: mdp.Native})
+		c.s.in(time.Second, c.beat)
+	}
+}
+
+// attach asks for what the client before left behind.
+func (c *asker) attach() {
+	if c.gone || len(c.missing) == 0 {
+		return
+	}
+	for _, h := range c.missing {
+		c.tokens++
+		c.open[c.tokens] = h
+		c.x.say(mdp.Command{Role: mdp.Client, Kind: mdp.Attach, Dialect: mdp.Native, Head: mdp.Head{Token: c.tokens, ID: h.id}})
+	}
+	c.missing = nil
+}
+
+// ask sends a request of a random client.
+func (s *simulation) ask() {
+	if len(s.clients) == 0 {
+		return
+	}
+	c := s.clients[s.rand.IntN(len(s.clients))]
+	s.ids++
+	h := &history{body: fmt.Sprint("request ", s.ids), id: mdp.RequestID{9, 14: byte(s.ids >> 8), 15: byte(s.ids)}, foreign: c.foreign, starts: make(map[uint16][]int)}
+	s.histories[h.body] = h
+	s.histories[h.body+"+"] = h
+	s.order = append(s.order, h)
+	cmd := mdp.Command{Role: mdp.Client, Kind: mdp.Request, Dialect: c.kind, Service: []byte("s")}
+	if c.foreign {
+		c.waiting = append(c.waiting, h)
+		c.x.say(cmd, h.body)
+		return
+	}
+	for _, f := range []uint8{mdp.FlagOnce, mdp.FlagNoWait, mdp.FlagRestartable, mdp.FlagDetached} {
+		if s.chance(15) {
+			h.flags |= f
+		}
+	}
+	c.tokens++
+	c.open[c.tokens] = h
+	cmd.Head = mdp.Head{Flags: h.flags, Token: c.tokens, ID: h.id, Attempt: 1}
+	if s.chance(40) {
+		cmd.Head.Remaining = uint32(1 + s.rand.IntN(3_000))
+	}
+	c.x.say(cmd, h.body)
+}
+
+// cancel gives up a request.
+func (s *simulation) cancel() {
+	for _, c := range s.clients {
+		for token := uint64(1); token <= c.tokens; token++ {
+			if h := c.open[token]; h != nil && s.chance(30) {
+				h.over = true
+				c.x.say(mdp.Command{Role: mdp.Client, Kind: mdp.Cancel, Dialect: mdp.Native, Head: mdp.Head{Token: token, ID: h.id}})
+				return
+			}
+		}
+	}
+}
+
+// vanish ends a client; another one of the same instance may come for what was detached.
+func (s *simulation) vanish() {
+	if len(s.clients) < 2 {
+		return
+	}
+	c := s.clients[s.rand.IntN(len(s.clients))]
+	c.ended()
+	c.x.die(s.chance(50))
+}
+
+func (c *asker) ended() {
+	if c.gone {
+		return
+	}
+	c.gone = true
+	s := c.s
+	s.clients = slices.DeleteFunc(s.clients, func(d *asker) bool { return c == d })
+	var detached []*history
+	for token := uint64(1); token <= c.tokens; token++ {
+		h := c.open[token]
+		if h == nil {
+			continue
+		}
+		if h.flags&mdp.FlagDetached != 0 && !h.over {
+			detached = append(detached, h)
+		}
+		h.over = true // its outcome may have been lost on the way, and so may the request
+	}
+	if len(detached) > 0 || s.calm {
+		s.in(s.upTo(3*time.Second), func() { s.join(c.instance, detached...) })
+	}
+}
+
+// hear takes an answer: it must be one that this client waits for.
+func (c *asker) hear(m *message) {
+	if c.gone || m.Kind == mdp.Heartbeat || m.Kind == mdp.Welcome {
+		return
+	}
+	s := c.s
+	if c.foreign {
+		c.hearForeign(m)
+		return
+	}
+	h := c.open[m.Head.Token]
+	status := mdp.Status(m.Head.Status)
+	switch {
+	case h == nil || h.id != m.Head.ID:
+		s.fail("%s got %v for token %d, which is not open", c.instance, m.Kind, m.Head.Token)
+		return
+	case status == mdp.OK && strings.TrimSuffix(m.body(), "+") != h.body:
+		s.fail("%s got %q for %q", c.instance, m.body(), h.body)
+	case m.Kind == mdp.Partial:
+		return
+	case m.Kind != mdp.Final:
+		s.fail("%s got %v", c.instance, m.Kind)
+	}
+	delete(c.open, m.Head.Token)
+	switch status {
+	case mdp.Running:
+		c.missing = append(c.missing, h)
+		s.in(500*time.Millisecond, c.attach)
+		return
+	case mdp.Unknown: // to ATTACH: the request or its error was lost with the connection
+		return
+	}
+	h.outcomes = append(h.outcomes, status)
+}
+
+// hearForeign takes the answer of MDP, which does not say to what: the body does.
+func (c *asker) hearForeign(m *message) {
+	frame := string(m.frames[len(m.frames)-1])
+	h := c.s.histories[frame]
+	if strings.HasPrefix(frame, "520 ") {
+		return
+	}
+	if h == nil || !slices.Contains(c.waiting, h) {
+		c.s.fail("%s got %q", c.instance, frame)
+		return
+	}
+	if m.Kind == mdp.Final {
+		h.outcomes = append(h.outcomes, mdp.OK)
+	}
+}
