@@ -68,6 +68,7 @@ func TestWaitAndRunAreMeasured(t *testing.T) {
 		w.take()
 		m.pass(time.Second)
 		w.close() // neither waited for again nor run
+		m.settle()
 		w = m.worker(b, "s", 1)
 		r := w.take()
 		m.pass(100 * time.Millisecond)

@@ -110,6 +110,7 @@ func TestBusyWorkerIsNotSuspected(t *testing.T) {
 		b := m.broker("b")
 		w, other := m.worker(b, "s", 1), m.worker(b, "s", 1)
 		c := m.client(b, "c")
+		m.settle() // the first probes are answered
 		h := c.ask("s", "x")
 		r := w.take()
 		m.pass(time.Hour)
