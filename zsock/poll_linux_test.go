@@ -1,0 +1,62 @@
+package zsock
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What is timed on a shared connection is timed by its poller: these run on the
+// real clock, with short limits.
+func TestSharedTimeouts(t *testing.T) {
+	t.Parallel()
+	tr := transport{"tcp shared", nil, "tcp://127.0.0.1:0", true}
+	t.Run("a message that is not finished", func(t *testing.T) {
+		t.Parallel()
+		h := newRecorder()
+		p := open(t, tr, listen(t, tr, Config{ProgressTimeout: 50 * time.Millisecond}, h), "DEALER", 0)
+		p.write(frame(0, strings.Repeat("x", 100))[:50])
+		if err := receive(t, h.closed); !errors.Is(err, ErrProgress) {
+			t.Errorf("closed for %v", err)
+		}
+	})
+	t.Run("a peer that takes nothing", func(t *testing.T) {
+		t.Parallel()
+		h := newRecorder()
+		l := listen(t, tr, Config{WriteTimeout: 50 * time.Millisecond}, h)
+		open(t, tr, l, "DEALER", 0)
+		send(t, receive(t, h.opened), strings.Repeat("x", 32<<20))
+		if err := receive(t, h.closed); !errors.Is(err, ErrWriteTimeout) {
+			t.Errorf("closed for %v", err)
+		}
+	})
+	t.Run("a peer that hears our last words and stays", func(t *testing.T) {
+		t.Parallel()
+		h := newRecorder()
+		l := listen(t, tr, Config{}, h)
+		p := open(t, tr, l, "DEALER", 0)
+		c, why := receive(t, h.opened), errors.New("enough")
+		send(t, c, "last words")
+		c.CloseAfterFlush(why)
+		p.want(frame(0, "last words"))
+		if err := receive(t, h.closed); !errors.Is(err, why) {
+			t.Errorf("closed for %v", err)
+		}
+	})
+}
+
+// A poller ends with its last connection, and a later connection gets a new one.
+func TestPollersEnd(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		tr := transport{"tcp shared", nil, "tcp://127.0.0.1:0", true}
+		t.Run("round", func(t *testing.T) {
+			h := newRecorder()
+			l := listen(t, tr, Config{}, echoing())
+			c := dial(t, tr, l, Config{}, h)
+			send(t, c, "ping")
+			receive(t, h.messages)
+		})
+	}
+}
