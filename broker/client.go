@@ -61,9 +61,9 @@ func (c *conn) request(batch *zsock.Batch, m *zsock.Msg) {
 		c.b.answerMMI(batch, c, m)
 		return
 	}
-	if c.b.draining.Load() {
+	if c.b.draining.Load() && (c.cmd.Dialect == mdp.Native || !c.b.offeredElsewhere(c.cmd.Service)) {
 		c.refuse(batch, nil, mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
-		return
+		return // an MDP client cannot be told to go elsewhere, but what it asks for can
 	}
 	if c.cmd.Head.Flags&mdp.FlagNoWait != 0 && c.b.find(c.cmd.Service) == nil {
 		c.refuse(batch, nil, mdp.Errorf(mdp.NoWorker, "nobody offers %q", c.cmd.Service)) // no need to remember the name

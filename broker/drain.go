@@ -24,7 +24,7 @@ func (b *Broker) drain(ctx context.Context) {
 		c.tellDrain(&batch)
 	}
 	for _, s := range b.allServices() {
-		s.refuseQueued(&batch)
+		s.letGo(&batch)
 	}
 	batch.Flush()
 	if !wait(ctx, b.drained, b.cfg.DrainTimeout) {
@@ -96,16 +96,31 @@ func (c *conn) nativeRole() mdp.Role {
 	return 0
 }
 
-// refuseQueued sends waiting native requests elsewhere; foreign ones may still
-// find a worker until the end.
-func (s *service) refuseQueued(batch *zsock.Batch) {
+// letGo sends waiting requests elsewhere: back to native clients and peers, which
+// know other brokers; others, and those that may have run, to linked brokers. What
+// no peer takes may still find a worker until the end.
+func (s *service) letGo(batch *zsock.Batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.b.now()
 	for _, r := range s.waiting() {
-		if r.from.dialect == mdp.Native && !r.mayHaveRun() {
-			s.fail(batch, r, mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
+		back := r.from.conn != nil && r.from.dialect == mdp.Native && !r.mayHaveRun()
+		if back || !s.offload(batch, r, now) && r.guest() {
+			s.fail(batch, r, &mdp.Error{Status: mdp.NotTaken, Text: "the broker is shutting down", MayHaveRun: r.mayHaveRun()})
 		}
 	}
+	s.changed()
+}
+
+// offeredElsewhere tells whether a linked broker takes requests for the service.
+func (b *Broker) offeredElsewhere(name []byte) bool {
+	s := b.find(name)
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.offeredByPeer(b.now())
 }
 
 // checkDrained ends the drain as soon as nothing is left that can be answered. It
