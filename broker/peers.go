@@ -243,7 +243,7 @@ type condition struct {
 type health struct {
 	lateSince, fineSince int64
 	best                 int64 // round trip, ns
-	suspects, untrue     int   // services, as counted by the sweep
+	suspects             int   // services, as counted by the sweep
 	counting             int
 	lies                 bool
 	eventsLost           uint64 // logged
