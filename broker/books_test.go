@@ -57,6 +57,9 @@ func (s *service) check() error {
 		if (w.in == &s.idle) != (w.room > 0 && len(w.held) == 0) || (w.in == nil) != (w.room == 0) {
 			return fmt.Errorf("%s: worker with room %d holding %d is in the wrong list", s.name, w.room, len(w.held))
 		}
+		if room := max(w.capacity-len(w.held), 0); !w.suspect && !w.stuck && w.room != room {
+			return fmt.Errorf("%s: worker of %d holding %d has room %d", s.name, w.capacity, len(w.held), w.room)
+		}
 		for at, h := range w.held {
 			if h.r == nil {
 				continue

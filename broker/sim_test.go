@@ -230,6 +230,8 @@ func (h *history) judge() error {
 		return fmt.Errorf("no outcome")
 	case len(h.outcomes) == 1 && h.outcomes[0] == mdp.OK && starts == 0:
 		return fmt.Errorf("answered without having run")
+	case slices.Contains(h.outcomes, mdp.Cancelled):
+		return fmt.Errorf("its client was told of a CANCEL that it did not send")
 	case len(h.outcomes) == 1 && h.outcomes[0] == mdp.NotTaken && starts > 0:
 		return fmt.Errorf("refused after it had run")
 	}
