@@ -460,11 +460,14 @@ func (c *Conn) handle() error {
 	if err != nil {
 		return err
 	}
-	if len(in.pending()) == 0 || in.armed {
+	if len(in.pending()) == 0 {
 		return nil
 	}
 	if in.since.IsZero() {
 		in.since = time.Now()
+	}
+	if in.armed {
+		return nil // timeUp will look at what is cut then
 	}
 	in.armed = true
 	s.alarm(c, c.patience())

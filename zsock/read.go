@@ -286,7 +286,10 @@ func (in *input) room() []byte {
 		in.resize(4 * in.size)
 	}
 	in.filled = false
-	if in.r > 0 {
+	switch {
+	case in.r > 0 && in.held():
+		in.resize(in.size) // what was parsed is not ours alone
+	case in.r > 0:
 		in.w = copy(in.buf.b, in.buf.b[in.r:in.w])
 		in.r = 0
 	}
@@ -295,6 +298,10 @@ func (in *input) room() []byte {
 	}
 	return in.buf.b[in.w:in.size]
 }
+
+// held tells whether somebody may hold a body that lies in the buffer. Nobody holds
+// what came by way of the poller's.
+func (in *input) held() bool { return in.buf != in.scratch && in.buf.refs.Load() > 1 }
 
 // growBig takes a larger buffer for the message: four times what came, or all of
 // it if that is less.
