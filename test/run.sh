@@ -20,6 +20,8 @@ systemd-analyze:systemd
 groff:groff-base
 /usr/share/bash-completion/bash_completion:bash-completion
 zsh:zsh
+ip:iproute2
+iptables:iptables
 fish:fish
 "
 
