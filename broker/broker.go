@@ -57,6 +57,7 @@ type Broker struct {
 	drained   chan struct{}
 
 	linkCount  atomic.Int32
+	foreign    atomic.Int32 // services known by peers' word only
 	stateSeq   atomic.Uint64
 	gossipWake chan struct{}
 	newsMu     sync.Mutex // guards the following; taken last of all

@@ -78,6 +78,7 @@ const (
 	maxKept         = 256 << 20 // octets of detached requests' answers
 	requestCost     = 512       // octets a request counts for beside its body
 	maxLinks        = 256
+	maxLinksOfHost  = 64        // of those that were accepted
 	maxElapsed      = time.Hour // age a peer's request may claim
 	poisonKept      = 100
 	maxPartials     = 1_000 // partials collected for one answer

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -118,7 +119,7 @@ func (b *Broker) establish(l *link, hello *mdp.HelloMap) error {
 	switch {
 	case b.draining.Load():
 		return errDrained
-	case len(b.links) >= maxLinks && old == nil:
+	case len(b.links) >= maxLinks && old == nil, l.dialled == "" && b.acceptedOfLocked(l) >= maxLinksOfHost:
 		return errManyLinks
 	case hello.Name == b.name:
 		return fmt.Errorf("%w (%s)", errTwin, b.name)
@@ -135,6 +136,27 @@ func (b *Broker) establish(l *link, hello *mdp.HelloMap) error {
 	}
 	b.enterLocked(l, hello.Name)
 	return nil
+}
+
+// acceptedOfLocked is how many links from l's host were accepted: one host does not
+// take up the places of all.
+func (b *Broker) acceptedOfLocked(l *link) (n int) {
+	host := l.host()
+	for _, other := range b.links {
+		if other.dialled == "" && other.host() == host {
+			n++
+		}
+	}
+	return n
+}
+
+// host is where the link comes from.
+func (l *link) host() string {
+	remote := l.c.z.Peer().Remote
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		return host
+	}
+	return remote
 }
 
 // learn keeps what the peer says about itself.

@@ -176,10 +176,15 @@ func (s *service) countForeign(foreign map[*link]int32) {
 	if s.workers.n > 0 || s.table.live > 0 {
 		return
 	}
+	any := false
 	for _, p := range s.routes {
 		if !silent(&p.load) {
+			any = true
 			foreign[p.link]++
 		}
+	}
+	if any {
+		foreign[nil]++ // all of them
 	}
 }
 
@@ -187,6 +192,7 @@ func (s *service) countForeign(foreign map[*link]int32) {
 // requests for three seconds gets none of them done: the link ends, and its home
 // gives them to others.
 func (b *Broker) judge(now int64, foreign map[*link]int32) {
+	b.foreign.Store(foreign[nil])
 	for _, l := range b.upLinks() {
 		l.foreign.Store(foreign[l])
 		h := &l.health

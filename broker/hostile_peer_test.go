@@ -113,6 +113,15 @@ func TestPeerThatFloods(t *testing.T) {
 			t.Errorf("%d services", n)
 		}
 		m.wantCount(b, "state_dropped", 500)
+		other := m.fakePeer(b, "other")
+		for i := range maxForeign {
+			other.state(fmt.Sprint("also made up ", i), mdp.Load{Idle: 1, Workers: 1})
+		}
+		third := m.fakePeer(b, "third")
+		third.state("one more", mdp.Load{Idle: 1, Workers: 1})
+		m.wantCount(b, "state_dropped", 501)
+		other.close()
+		third.close()
 		for range maxMessages {
 			if p.isGone() {
 				break
@@ -334,4 +343,19 @@ func (p *peer) isGone() bool {
 	default:
 		return false
 	}
+}
+
+// One host does not take up the places for links of all.
+func TestLinksOfOneHostAreBounded(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		for i := range maxLinksOfHost + 1 {
+			p := m.dial(b, "one host", mdp.Peer, mdp.Native)
+			p.hello(fmt.Sprint("p", i), fmt.Sprint("p", i))
+			if status := mdp.Status(p.expect(mdp.Welcome).Head.Status); (status != mdp.OK) != (i == maxLinksOfHost) {
+				t.Fatalf("link %d: %v", i, status)
+			}
+		}
+		m.fakePeer(b, "elsewhere")
+	})
 }

@@ -148,7 +148,7 @@ func (l *link) answer(batch *zsock.Batch, m *zsock.Msg) {
 
 // Bounds of what one peer may say.
 const (
-	maxForeign  = 1_000   // services known by its word only
+	maxForeign  = 1_000   // services known by its word only; by the word of all peers, twice as many
 	maxMessages = 2_000   // STATE and INTEREST, a second
 	maxEntries  = 200_000 // of STATE, a second
 )
@@ -216,11 +216,12 @@ func (l *link) serviceOf(e *mdp.StateEntry) *service {
 		switch {
 		case silent(&e.Load):
 			return nil
-		case l.foreign.Load() >= maxForeign:
+		case l.foreign.Load() >= maxForeign, l.b.foreign.Load() >= 2*maxForeign:
 			l.b.count.stateDropped.Add(1)
 			return nil
 		}
-		l.foreign.Add(1) // the sweep counts anew
+		l.foreign.Add(1) // the sweep counts both anew
+		l.b.foreign.Add(1)
 	}
 	s, refused := l.b.require(nil, e.Service, 0)
 	if refused != nil {

@@ -68,6 +68,10 @@ func (s *meshSimulation) run() {
 	if s.rand.IntN(2) == 0 {
 		s.brokers = append(s.brokers, s.broker("b", peers("a")))
 		s.up(s.brokers[0], 1)
+		if s.rand.IntN(2) == 0 { // a third one, linked with both
+			s.brokers = append(s.brokers, s.broker("c", peers("a", "b")))
+			s.up(s.brokers[0], 2)
+		}
 	}
 	for range 3 {
 		s.hire()
@@ -121,9 +125,24 @@ func (s *meshSimulation) step() {
 		w.mute.Store(true)
 		w.until = time.Now().Add(time.Duration(s.rand.IntN(5000)) * time.Millisecond)
 	case n < 97 && len(s.brokers) > 1:
-		s.net.Reset("a", "b")
+		s.net.Reset(s.any().name, s.any().name)
+	case n < 98 && len(s.brokers) > 1:
+		s.cut(s.any().name, s.any().name)
 	default:
 		s.pass(time.Duration(s.rand.IntN(1000)) * time.Millisecond)
+	}
+}
+
+// cut ends or hinders a link, in one direction or in both, or lets it be again.
+func (s *meshSimulation) cut(from, to string) {
+	switch {
+	case from == to:
+	case s.rand.IntN(3) == 0:
+		s.net.Partition(from, to)
+	case s.rand.IntN(2) == 0:
+		s.net.Fault(from, to, memsock.Fault{Stall: true})
+	default:
+		s.net.Heal(from, to)
 	}
 }
 
@@ -299,7 +318,10 @@ func (s *meshSimulation) finish() {
 		s.hire()
 	}
 	if len(s.brokers) > 1 {
-		s.up(s.brokers[0], 1)
+		s.net.Heal("a", "b")
+		s.net.Heal("a", "c")
+		s.net.Heal("b", "c")
+		s.up(s.brokers[0], len(s.brokers)-1)
 	}
 	for range 200 {
 		for _, w := range s.workers {
