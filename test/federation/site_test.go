@@ -47,11 +47,11 @@ func mesh(t *testing.T, names []string, peersOf func(i int) []int, flags ...stri
 	endpoint := func(i int) string { return fmt.Sprintf("tcp://127.0.0.1:%d", base+i) }
 	sites := make([]*site, len(names))
 	for i, name := range names {
-		args := flags
+		args := []string{"--advertise", endpoint(i)}
 		for _, peer := range peersOf(i) {
-			args = append(args[:len(args):len(args)], "--peer", endpoint(peer))
+			args = append(args, "--peer", endpoint(peer))
 		}
-		sites[i] = startAt(t, name, endpoint(i), args...)
+		sites[i] = startAt(t, name, endpoint(i), append(args, flags...)...)
 	}
 	return sites
 }
