@@ -163,14 +163,21 @@ func (l *Listener) meet(ctx context.Context, nc net.Conn, s *stranger, at *list.
 	defer s.cancel(nil)
 	remote := nc.RemoteAddr()
 	k, err := shake(ctx, nc, &l.cfg, true)
+	if l.met(ctx, nc, s, at, k, err) {
+		l.complain(remote, err)
+	}
+}
 
+// met takes over what has shaken hands, within the limits. It tells whether the
+// handshake has failed, rather than been ended from here.
+func (l *Listener) met(ctx context.Context, nc net.Conn, s *stranger, at *list.Element, k *link, err error) (failed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s.gone {
 		if err == nil {
 			_ = nc.Close()
 		}
-		return // counted by the one that made it go
+		return false // counted by the one that made it go
 	}
 	s.gone = true
 	l.shaking.Remove(at)
@@ -181,7 +188,7 @@ func (l *Listener) meet(ctx context.Context, nc net.Conn, s *stranger, at *list.
 		}
 	case err != nil:
 		l.counters.Failed[reasonName(err)]++
-		l.complain(remote, err)
+		return true
 	case len(l.conns) >= l.cfg.MaxConns:
 		l.counters.Refused[reasonName(ErrMaxConns)]++
 		_ = nc.Close()
@@ -192,6 +199,7 @@ func (l *Listener) meet(ctx context.Context, nc net.Conn, s *stranger, at *list.
 		l.wg.Add(1)
 		c.start(func() { l.left(c) })
 	}
+	return false
 }
 
 // left is called when a connection has ended.
@@ -203,13 +211,18 @@ func (l *Listener) left(c *Conn) {
 }
 
 // complain logs a failed handshake, at most one a second: strangers must not fill
-// the log.
+// the log. It does so without the lock, which a poller takes for every connection
+// that ends: nobody knows how long a log takes.
 func (l *Listener) complain(remote net.Addr, err error) {
 	now := time.Now()
+	l.mu.Lock()
 	if !l.warned.IsZero() && now.Sub(l.warned) < time.Second {
 		l.quiet++
+		l.mu.Unlock()
 		return
 	}
-	l.cfg.Logger.Warn("handshake failed", "endpoint", l.endpoint, "remote", remote, "error", err, "not-logged", l.quiet)
+	quiet := l.quiet
 	l.warned, l.quiet = now, 0
+	l.mu.Unlock()
+	l.cfg.Logger.Warn("handshake failed", "endpoint", l.endpoint, "remote", remote, "error", err, "not-logged", quiet)
 }

@@ -193,20 +193,18 @@ func newPoller() (*poller, error) {
 // poller's own.
 func (p *poller) call(c *Conn) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if c != nil {
 		if c.sock.called {
-			p.mu.Unlock()
 			return
 		}
 		c.sock.called = true
 	}
 	p.calls = append(p.calls, c)
-	wake := p.asleep
-	p.asleep = false
-	p.mu.Unlock()
-	if wake {
+	if p.asleep {
+		p.asleep = false
 		one := [8]byte{1}
-		_, _ = unix.Write(p.event, one[:])
+		_, _ = unix.Write(p.event, one[:]) // with mu held: shut must not come between
 	}
 }
 
@@ -260,6 +258,14 @@ func (p *poller) run() {
 		p.yield()
 		p.rouses = false
 	}
+	p.shut()
+}
+
+// shut ends a poller whose loop is over. Somebody may just now be about to wake it
+// for a connection that has ended meanwhile: by then event could be another file.
+func (p *poller) shut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	_ = unix.Close(p.epoll)
 	_ = unix.Close(p.event)
 	p.scratch.release()
