@@ -48,6 +48,7 @@ type link struct {
 	down        bool
 	draining    bool
 	refused     error // what WELCOME said
+	reason      error // why it ended
 	welcome     *mdp.WelcomeMap
 	identity    string // name and incarnation of the broker, from WELCOME
 	limit       int    // octets of a request's body
@@ -96,6 +97,7 @@ func (l *link) run() {
 	for {
 		select {
 		case <-read:
+			l.logEnd()
 			return
 		case <-closing:
 			closing = nil
@@ -310,9 +312,21 @@ func (l *link) Closed(_ *zsock.Conn, err error) {
 			c.lost(x, &b, l, err)
 		}
 	}
-	closed := c.closed
+	if c.active != nil {
+		c.resubmit(&b) // what this link would not take any more
+	}
+	l.reason = err
 	c.mu.Unlock()
 	b.Flush()
+}
+
+// logEnd says why the link has ended. The reader does not: nobody knows how long a
+// log takes, and other links have the same reader.
+func (l *link) logEnd() {
+	c := l.c
+	c.mu.Lock()
+	closed, err := c.closed, l.reason
+	c.mu.Unlock()
 	switch {
 	case closed:
 	case errors.Is(err, errBye): // announced: nothing to worry about
