@@ -123,8 +123,9 @@ func (l *link) Paused(b *zsock.Batch, _ *zsock.Conn) {
 	defer s.mu.Unlock()
 	taken := uint64(0)
 	for _, r := range l.arrived {
-		// The broker may have overlooked that there is no room.
-		if l.leaving || s.held >= s.w.cfg.Concurrency || l.requests.find(r.token) != nil {
+		// The broker may have overlooked that there is no room. A request without a body
+		// in memory, not even an empty one, is one of those.
+		if r.Body == nil || l.leaving || s.held >= s.w.cfg.Concurrency || l.requests.find(r.token) != nil {
 			l.sendBack(b, r)
 			continue
 		}

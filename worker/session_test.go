@@ -481,3 +481,18 @@ func TestOneOfTwoBrokersDrains(t *testing.T) {
 		back.Stop()
 	}, func(c *worker.Config) { c.Brokers = append(c.Brokers, other) })
 }
+
+// A request beyond what the worker has places for, whose body was not kept, is not
+// started without it when a place becomes free in the same read.
+func TestRequestWithoutItsBody(t *testing.T) {
+	inBubble(t, echo, func(t *testing.T, s *stage) {
+		session := s.hello()
+		<-s.Ready()
+		synctest.Wait()
+		first, second, beyond := s.request(), s.request(), s.request()
+		session.SendAll(first, second, beyond, cancel(first))
+		s.final(first, mdp.NotTaken)
+		s.final(beyond, mdp.NotTaken)
+		s.final(second, mdp.OK)
+	}, func(c *worker.Config) { c.Concurrency = 2 })
+}
