@@ -8,7 +8,7 @@ import (
 )
 
 // oneEmptyFrame stands in for a missing body: some foreign peers need at least
-// one body frame, none minds an empty one (MDP-FACTS section 3).
+// one body frame, none minds an empty one (docs/PROTOCOL.md section 9).
 var oneEmptyFrame = zsock.NewBody([]byte{})
 
 func atLeastOneFrame(body zsock.Body) zsock.Body {

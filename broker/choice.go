@@ -6,7 +6,7 @@ import (
 )
 
 // view is what the choice knows of one broker for one service: its own state,
-// exactly, or a peer's, as far as it has told (FEDERATION-FACTS section 1).
+// exactly, or a peer's, as far as it has told (docs/PROTOCOL.md section 8).
 type view struct {
 	idle    int // believed idle workers; below zero the excess counts as queue
 	queue   int

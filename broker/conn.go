@@ -96,7 +96,7 @@ func (c *conn) opened(b *Broker, z transport) {
 }
 
 // Message is called by zsock for every message, in order, from the connection's
-// reader goroutine; it runs the broker's state directly (DESIGN: no dispatcher).
+// reader goroutine; it runs the broker's state directly (no dispatcher: docs/ARCHITECTURE.md section 6).
 func (b *Broker) Message(batch *zsock.Batch, z *zsock.Conn, m *zsock.Msg) {
 	z.User.(*conn).message(batch, m)
 }

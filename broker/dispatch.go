@@ -237,7 +237,7 @@ func (s *service) claim(batch *zsock.Batch, r *request, i int) {
 }
 
 // lost is called when a holder went away without an answer: another one tries,
-// unless the rules forbid it (DESIGN section 5, redelivery).
+// unless the rules forbid it (docs/PROTOCOL.md section 7).
 func (s *service) lost(batch *zsock.Batch, r *request, status mdp.Status, why string) {
 	switch {
 	case r.waits(), r.trusted(nil): // somebody else will answer

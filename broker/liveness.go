@@ -224,7 +224,7 @@ func (c *conn) sayAlive(batch *zsock.Batch, now int64) {
 }
 
 // sayBeat: foreign workers get heartbeats also while busy, because asynchronous
-// ones wait for them (MDP-FACTS 7.1); those that are blocked get a few and no more.
+// ones wait for them (docs/PROTOCOL.md section 9); those that are blocked get a few and no more.
 func (w *worker) sayBeat(batch *zsock.Batch) {
 	const enough = 4
 	if messages, _ := w.conn.z.Queued(); messages >= enough {
@@ -287,7 +287,7 @@ func (w *worker) expireNative(batch *zsock.Batch, silent int64) {
 
 // expireForeign: an idle MDP worker is expired by its heartbeats; a busy one runs
 // its job inside the receive loop and is mute meanwhile, so only a long limit per
-// request ends it (MDP-FACTS 7.1).
+// request ends it (docs/PROTOCOL.md section 9).
 func (w *worker) expireForeign(batch *zsock.Batch, now, silent int64) {
 	s := w.service
 	learned := &w.conn.watch

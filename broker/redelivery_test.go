@@ -311,7 +311,7 @@ func TestForgedReplies(t *testing.T) {
 				thief.answer(forged, "stolen")
 				c.quiet()
 				m.wantCount(b, "unasked_replies", 2)
-				thief.quiet() // a sign of life, no DISCONNECT (MDP-FACTS 7.12)
+				thief.quiet() // a sign of life, no DISCONNECT
 				thief.alive()
 				honest.answer(r, "y")
 				c.answered(h, mdp.OK, "y")

@@ -120,7 +120,7 @@ func (c *conn) refuseWorker(batch *zsock.Batch, err *mdp.Error) {
 
 // stranger answers a worker command on a connection without a session: its next
 // HEARTBEAT is how a foreign worker learns of a broker restart. At most one
-// DISCONNECT a second, because some peers answer every command (MDP-FACTS 7.12).
+// DISCONNECT a second, because some peers answer every command.
 func (c *conn) stranger(batch *zsock.Batch) {
 	c.b.count.strangers.Add(1)
 	if c.cmd.Dialect == mdp.Native {

@@ -13,7 +13,7 @@ import (
 // it says nothing until thaw.
 func (m *mesh) frozen(w *peer) { w.mute.Store(true) }
 
-// FAULTS 3: an idle worker that was stopped gets a request. It moves within 500 ms, the
+// An idle worker that was stopped gets a request. It moves within 500 ms, the
 // worker is parked until it speaks, and starts nothing when it wakes.
 func TestStoppedIdleWorker(t *testing.T) {
 	inBubble(t, func(m *mesh) {
@@ -61,7 +61,7 @@ func TestStoppedIdleWorker(t *testing.T) {
 	})
 }
 
-// FAULTS 4: a worker is stopped while it works. Its request is run again within
+// A worker is stopped while it works. Its request is run again within
 // 4 s; its own answer, after 6 s, is late, and the client gets exactly one.
 func TestStoppedBusyWorker(t *testing.T) {
 	for name, answer := range map[string]func(w *peer, r *message){

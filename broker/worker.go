@@ -176,7 +176,7 @@ func (w *worker) final(batch *zsock.Batch, m *zsock.Msg) {
 	defer s.mu.Unlock()
 	i := w.answered()
 	if i < 0 {
-		s.b.count.unaskedReplies.Add(1) // MDP-FACTS 7.12: a sign of life, no more
+		s.b.count.unaskedReplies.Add(1) // a sign of life, no more
 		return
 	}
 	h := w.held[i]

@@ -33,7 +33,7 @@ func holders(t *testing.T, file string) (program, worker int) {
 }
 
 // TestWorkerKilled: when a worker is killed while it holds a request, another serves
-// it, and the program of the killed one dies with it. (FAULTS: within 100 ms, p99.)
+// it, and the program of the killed one dies with it.
 func TestWorkerKilled(t *testing.T) {
 	t.Parallel()
 	const rounds = 10
