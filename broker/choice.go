@@ -10,7 +10,8 @@ import (
 type view struct {
 	idle    int // believed idle workers; below zero the excess counts as queue
 	queue   int
-	via     int // idle workers behind it
+	via     int  // idle workers behind it
+	behind  bool // workers behind it, idle or busy
 	workers int
 	mean    time.Duration // service time
 	oneWay  time.Duration // to get there; 0 for here
@@ -44,7 +45,8 @@ func (v view) wait() time.Duration {
 // queue it here. Lot returns a number in [0, n). The rules, in order: an idle
 // peer that is nearer than the wait here, of the nearest latency class, by lot
 // weighted by idleness; one that has idle peers behind it; the better of two
-// random ones that offer the service, if the gain is worth a fifth of a service.
+// random ones that offer the service, if the gain is worth a fifth of a service;
+// where nobody works here or next to here, one that has workers behind it.
 func choose(here view, peers []view, hops int, lot func(n int) int) int {
 	if hops <= 0 {
 		return -1
@@ -63,7 +65,16 @@ func choose(here view, peers []view, hops int, lot func(n int) int) int {
 			return i
 		}
 	}
-	return chooseOfTwo(here, peers, local, lot)
+	i := chooseOfTwo(here, peers, local, lot)
+	if i < 0 && hops > 1 && here.workers == 0 {
+		i = chooseWeighted(peers, lot, func(v view) int {
+			if v.behind {
+				return 1
+			}
+			return 0
+		})
+	}
+	return i
 }
 
 // chooseIdle draws an idle peer that is nearer than wait, the wait here, or -1.

@@ -23,7 +23,7 @@ type gossip struct {
 	round      uint64 // of step and tell: links carry the round in which they are due
 	// The following are only there to be used again.
 	due    []*link
-	loads  []mdp.Load
+	words  []update
 	bodies map[*link][]byte
 }
 
@@ -198,14 +198,14 @@ func (g *gossip) tell(batch *zsock.Batch, s *service, links []*link, full bool, 
 			s.routeTo(l) // it may have something to hear
 		}
 	}
-	g.loads = st.announce(g.loads[:0], s.neighbours(), s.draw, now)
+	g.words = st.announce(g.words[:0], s.neighbours(), s.draw, now)
 	for i, p := range s.routes {
 		if p.link.due != g.round {
 			continue
 		}
-		steps := st.steps(&g.loads[i])
+		steps := st.steps(&g.words[i])
 		switch {
-		case full && steps == p.told && silent(&g.loads[i]) && g.loads[i].Seen == 0:
+		case full && steps == p.told && silent(&g.words[i].Load) && !g.words[i].behind && g.words[i].Seen == 0:
 			continue
 		case !full && !p.isNews(steps, now):
 			if p.owedAt != 0 {
@@ -215,7 +215,7 @@ func (g *gossip) tell(batch *zsock.Batch, s *service, links []*link, full bool, 
 		}
 		p.told = steps
 		p.confirmed()
-		body := mdp.AppendState(g.bodies[p.link], &mdp.StateEntry{Service: s.nameFrame, Need: st.need, Once: st.once, Load: g.loads[i]})
+		body := mdp.AppendState(g.bodies[p.link], &mdp.StateEntry{Service: s.nameFrame, Need: st.need, Once: st.once, Behind: g.words[i].behind, Load: g.words[i].Load})
 		if len(body) > maxStateBytes {
 			p.link.sendState(batch, body)
 			body = body[:0]

@@ -178,7 +178,7 @@ func (s *service) countForeign(foreign map[*link]int32) {
 	}
 	any := false
 	for _, p := range s.routes {
-		if !silent(&p.load) {
+		if !p.silent() {
 			any = true
 			foreign[p.link]++
 		}

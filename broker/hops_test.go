@@ -36,6 +36,35 @@ func TestSecondHop(t *testing.T) {
 	})
 }
 
+// Workers two links away that are never idle are there all the same: a request goes
+// to the broker between, and waits at theirs.
+func TestBusySecondHop(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		c := m.broker("c")
+		b := m.broker("b", peers("c"))
+		a := m.broker("a", peers("b"))
+		m.up(b, 2)
+		w, near, far := m.worker(c, "s", 1), m.client(c, "near"), m.client(a, "far")
+		first, second := near.ask("s", "1"), near.ask("s", "2")
+		m.pass(2 * time.Second)
+		third := far.ask("s", "3")
+		m.pass(2 * time.Second)
+		if n := m.count(b, "offloaded"); n != 1 {
+			t.Errorf("the broker between handed %d on while all are busy", n)
+		}
+		for range 3 {
+			w.answer(w.take(), "y")
+			m.pass(time.Second)
+		}
+		near.answered(first, mdp.OK, "y")
+		near.answered(second, mdp.OK, "y")
+		far.answered(third, mdp.OK, "y")
+		for _, br := range []*Broker{a, b, c} {
+			m.empty(br)
+		}
+	})
+}
+
 func TestHopLimitAndNeverBack(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b")

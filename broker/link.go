@@ -201,6 +201,7 @@ func (l *link) hearState(batch *zsock.Batch, m *zsock.Msg) {
 			continue
 		}
 		p := s.hearFrom(l, &e.Load, e.Need, e.Once, now)
+		p.behind = e.Behind
 		if s.capacity == 0 {
 			s.move(batch, now)
 		}
@@ -214,7 +215,7 @@ func (l *link) hearState(batch *zsock.Batch, m *zsock.Msg) {
 func (l *link) serviceOf(e *mdp.StateEntry) *service {
 	if l.b.find(e.Service) == nil {
 		switch {
-		case silent(&e.Load):
+		case silent(&e.Load) && !e.Behind:
 			return nil
 		case l.foreign.Load() >= maxForeign, l.b.foreign.Load() >= 2*maxForeign:
 			l.b.count.stateDropped.Add(1)

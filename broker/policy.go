@@ -40,6 +40,7 @@ type ledger struct {
 	load    mdp.Load // the neighbour's last word
 	need    bool     // it has no idle worker for the service
 	once    bool     // it has workers that run what they get at most once
+	behind  bool     // there are workers behind it, idle or busy
 	heardAt int64    // when that word came; 0: never
 
 	sent     uint32 // requests sent there
@@ -59,6 +60,13 @@ type told struct {
 	workers          uint32
 	seen             uint32
 	need, once       bool
+	behind           bool
+}
+
+// update is what a neighbour is told when no request or answer goes there.
+type update struct {
+	mdp.Load
+	behind bool
 }
 
 // staleAfter is how long a neighbour's word counts without being refreshed.
@@ -131,7 +139,10 @@ func (l *ledger) unconfirmedFor(now int64) int64 {
 func (l *ledger) fresh(now int64) bool { return l.heardAt != 0 && now-l.heardAt <= staleAfter }
 
 // offers tells whether the neighbour, or one behind it, has workers.
-func (l *ledger) offers() bool { return l.load.Workers > 0 || l.load.Via > 0 }
+func (l *ledger) offers() bool { return l.load.Workers > 0 || l.load.Via > 0 || l.behind }
+
+// silent tells whether the neighbour's word says nothing at all.
+func (l *ledger) silent() bool { return silent(&l.load) && !l.behind }
 
 // view is the neighbour as the choice sees it.
 func (l *ledger) view(w way, now int64) view {
@@ -143,6 +154,7 @@ func (l *ledger) view(w way, now int64) view {
 		queue:   int(l.load.Queue),
 		via:     int(l.load.Via),
 		workers: int(l.load.Workers),
+		behind:  l.behind,
 		mean:    time.Duration(l.load.MeanUs) * time.Microsecond,
 		oneWay:  w.oneWay,
 		class:   w.class,
@@ -185,16 +197,23 @@ func spare(n *neighbour, now int64) uint32 {
 	return 0
 }
 
+// works tells whether a neighbour has workers that can be reached, idle or busy.
+func works(n *neighbour, now int64) bool { return n.load.Workers > 0 && !n.shut && n.fresh(now) }
+
 // announce is this broker's words to all neighbours for an update: as word, but
 // the idle places are divided among those in need, so that herds do not form. The
 // remainder goes to the nearest, and by lot among equals. It appends to dst, one
 // for each, and takes time in proportion to their number.
-func (s *standing) announce(dst []mdp.Load, all []neighbour, draw uint32, now int64) []mdp.Load {
-	var via [classes]uint64 // believed idle by class
+func (s *standing) announce(dst []update, all []neighbour, draw uint32, now int64) []update {
+	var via [classes]uint64  // believed idle by class
+	var working [classes]int // neighbours with workers, by class
 	var needy [classes]uint32
 	total := uint32(0)
 	for k := range all {
 		via[all[k].class] += uint64(spare(&all[k], now))
+		if works(&all[k], now) {
+			working[all[k].class]++
+		}
 		if all[k].need && !all[k].shut {
 			needy[all[k].class]++
 			total++
@@ -211,12 +230,13 @@ func (s *standing) announce(dst []mdp.Load, all []neighbour, draw uint32, now in
 		rest -= more[c]
 		if c > 0 {
 			via[c] += via[c-1]
+			working[c] += working[c-1]
 		}
 	}
 	for k := range all {
 		n := &all[k]
 		if n.mute {
-			dst = append(dst, mdp.Load{Seen: n.received})
+			dst = append(dst, update{Load: mdp.Load{Seen: n.received}})
 			continue
 		}
 		load := mdp.Load{
@@ -233,15 +253,19 @@ func (s *standing) announce(dst []mdp.Load, all []neighbour, draw uint32, now in
 			}
 			dealt[n.class]++
 		}
-		dst = append(dst, load)
+		others := working[n.class]
+		if works(n, now) {
+			others--
+		}
+		dst = append(dst, update{load, others > 0})
 	}
 	return dst
 }
 
 // steps are a word as far as changes of it are news.
-func (s *standing) steps(load *mdp.Load) told {
-	return told{idle: coarse(load.Idle), queue: coarse(load.Queue), via: coarse(load.Via),
-		workers: load.Workers, seen: load.Seen, need: s.need, once: s.once}
+func (s *standing) steps(u *update) told {
+	return told{idle: coarse(u.Idle), queue: coarse(u.Queue), via: coarse(u.Via),
+		workers: u.Workers, seen: u.Seen, need: s.need, once: s.once, behind: u.behind}
 }
 
 // confirmWithin is how long a confirmation waits for a message that goes there
@@ -257,7 +281,7 @@ func (l *ledger) isNews(t told, now int64) bool {
 	switch {
 	case l.owedAt != 0 && now-l.owedAt >= int64(confirmWithin):
 		return true
-	case t.once != old.once, (t.workers > 0) != (old.workers > 0), t.workers == 0 && (t.via > 0) != (old.via > 0):
+	case t.once != old.once, (t.workers > 0) != (old.workers > 0), t.workers == 0 && ((t.via > 0) != (old.via > 0) || t.behind != old.behind):
 		return true
 	case l.need && (t.idle != old.idle || t.queue != old.queue || t.workers != old.workers || t.workers == 0 && t.via != old.via):
 		return true

@@ -332,7 +332,7 @@ func (p *plant) tell(b *simBroker, full bool) {
 		n.told = steps
 		n.confirmed()
 		p.states++
-		p.after(simHop, func() { p.hear(to, b.id, &load, s.need) })
+		p.after(simHop, func() { p.hear(to, b.id, &load.Load, s.need) })
 	}
 }
 

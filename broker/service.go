@@ -153,7 +153,7 @@ func (b *Broker) forgetIfUnused(s *service) {
 
 func (s *service) unusedLocked() bool {
 	for _, p := range s.routes {
-		if !silent(&p.load) || p.sent > 0 || p.received > 0 || p.told.workers > 0 || p.told.queue > 0 || p.told.via > 0 {
+		if !p.silent() || p.sent > 0 || p.received > 0 || p.told.workers > 0 || p.told.queue > 0 || p.told.via > 0 || p.told.behind {
 			return false
 		}
 	}

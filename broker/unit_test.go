@@ -40,6 +40,10 @@ func TestChoose(t *testing.T) {
 		{"behind a peer", busyHere, []view{{workers: 0, via: 3}}, 2, 0, 0},
 		{"behind a peer, but one hop left", busyHere, []view{{workers: 0, via: 3}}, 1, 0, -1},
 		{"behind a far peer", view{queue: 0, workers: 1, mean: 10 * ms}, []view{{via: 3, oneWay: 6 * ms}}, 2, 0, -1},
+		{"nobody here or next to here, all busy behind", view{queue: 3}, []view{{queue: 2}, {queue: 2, behind: true}}, 2, 0, 1},
+		{"the same, but one hop left", view{queue: 3}, []view{{queue: 2, behind: true}}, 1, 0, -1},
+		{"all busy behind, somebody here", busyHere, []view{{behind: true}}, 2, 0, -1},
+		{"a busy neighbour before those behind", view{queue: 3}, []view{{behind: true}, {workers: 1, queue: 9, mean: 10 * ms}}, 2, 0, 1},
 		{"the better of two", busyHere, []view{{workers: 2, queue: 6, mean: 10 * ms}, {workers: 2, queue: 3, mean: 10 * ms}}, 2, 0, 1},
 		{"not worth a fifth of a service", view{queue: 1, workers: 1, mean: 10 * ms}, []view{{workers: 1, queue: 1, mean: 9 * ms, oneWay: ms / 2}}, 2, 0, -1},
 		{"only those that offer it", busyHere, []view{{}, {}, {workers: 2, queue: 1, mean: 10 * ms}, {}}, 2, 0, 2},
@@ -292,6 +296,33 @@ func TestVia(t *testing.T) {
 	}
 }
 
+// Workers behind us, idle or busy, are those of other neighbours no farther than the
+// receiver that can be reached and have said so lately.
+func TestBehind(t *testing.T) {
+	t.Parallel()
+	with := func(workers uint32, w way) neighbour {
+		return neighbour{&ledger{heardAt: 1, load: mdp.Load{Workers: workers}}, w}
+	}
+	for name, c := range map[string]struct {
+		all  []neighbour
+		want []bool
+	}{
+		"only one has":     {[]neighbour{with(2, way{}), with(0, way{}), with(0, way{class: 3})}, []bool{false, true, true}},
+		"two have":         {[]neighbour{with(2, way{}), with(1, way{}), with(0, way{})}, []bool{true, true, true}},
+		"the far one has":  {[]neighbour{with(0, way{}), with(1, way{class: 3}), with(0, way{class: 3})}, []bool{false, false, true}},
+		"it is draining":   {[]neighbour{with(0, way{}), with(1, way{shut: true})}, []bool{false, false}},
+		"it is paused":     {[]neighbour{with(1, way{}), with(1, way{shut: true, mute: true})}, []bool{false, false}},
+		"it said long ago": {[]neighbour{with(0, way{}), {&ledger{heardAt: 1 - staleAfter, load: mdp.Load{Workers: 1}}, way{}}}, []bool{false, false}},
+	} {
+		s := standing{}
+		for i, u := range s.announce(nil, c.all, 0, 2) {
+			if u.behind != c.want[i] {
+				t.Errorf("%s: neighbour %d is told %t", name, i, u.behind)
+			}
+		}
+	}
+}
+
 // The ledger of one neighbour, step by step.
 func TestLedger(t *testing.T) {
 	t.Parallel()
@@ -364,6 +395,9 @@ func TestIsNews(t *testing.T) {
 		{"workers left", false, told{workers: 4}, told{}, true},
 		{"runs once", false, base, told{idle: 2, queue: 2, workers: 4, once: true}, true},
 		{"behind us", false, told{}, told{via: 1}, true},
+		{"busy behind us", false, told{}, told{behind: true}, true},
+		{"busy behind us no more", false, told{behind: true}, told{}, true},
+		{"busy behind us, beside our own", true, base, told{idle: 2, queue: 2, workers: 4, behind: true}, false},
 		{"behind us, beside our own", true, base, told{idle: 2, queue: 2, workers: 4, via: 5}, false},
 		{"confirmed a moment ago", true, base, told{idle: 2, queue: 2, workers: 4, seen: 7}, false},
 	} {

@@ -13,8 +13,9 @@ const stateSize = 24
 
 // Bits of a STATE entry.
 const (
-	stateNeed = 0x01
-	stateOnce = 0x02
+	stateNeed   = 0x01
+	stateOnce   = 0x02
+	stateBehind = 0x04
 )
 
 // Load is what one broker tells another about one service: cumulative counters
@@ -62,6 +63,7 @@ type StateEntry struct {
 	Service []byte
 	Need    bool // the sender has no idle worker for it
 	Once    bool // some of its workers run what they get at most once
+	Behind  bool // there are workers, busy ones too, at brokers linked with it
 	Load    Load // ElapsedMs is not carried
 }
 
@@ -77,6 +79,9 @@ func AppendState(dst []byte, e *StateEntry) []byte {
 	if e.Once {
 		bits |= stateOnce
 	}
+	if e.Behind {
+		bits |= stateBehind
+	}
 	return e.Load.appendState(append(dst, bits))
 }
 
@@ -87,7 +92,7 @@ func NextState(p []byte, e *StateEntry) (rest []byte, err error) {
 		return nil, ErrTruncated
 	}
 	n := int(p[0])
-	*e = StateEntry{Service: p[1 : 1+n : 1+n], Need: p[1+n]&stateNeed != 0, Once: p[1+n]&stateOnce != 0}
+	*e = StateEntry{Service: p[1 : 1+n : 1+n], Need: p[1+n]&stateNeed != 0, Once: p[1+n]&stateOnce != 0, Behind: p[1+n]&stateBehind != 0}
 	e.Load.decodeState(p[2+n:])
 	return p[2+n+stateSize:], nil
 }

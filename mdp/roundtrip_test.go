@@ -132,14 +132,14 @@ func TestAppendThenDecode(t *testing.T) {
 func TestStateRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		want := StateEntry{Service: drawName(t), Need: rapid.Bool().Draw(t, "need"), Load: drawLoad(t)}
+		want := StateEntry{Service: drawName(t), Need: rapid.Bool().Draw(t, "need"), Once: rapid.Bool().Draw(t, "once"), Behind: rapid.Bool().Draw(t, "behind"), Load: drawLoad(t)}
 		tail := rapid.SliceOf(rapid.Byte()).Draw(t, "tail")
 		var got StateEntry
 		rest, err := NextState(append(AppendState(nil, &want), tail...), &got)
 		if err != nil || string(rest) != string(tail) {
 			t.Fatalf("rest %x, error %v", rest, err)
 		}
-		if string(got.Service) != string(want.Service) || got.Need != want.Need || got.Load != want.Load {
+		if string(got.Service) != string(want.Service) || got.Need != want.Need || got.Once != want.Once || got.Behind != want.Behind || got.Load != want.Load {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	})
