@@ -120,6 +120,7 @@ func New(cfg Config) (*Broker, error) {
 
 		pausedPeers: make(map[string]bool),
 	}
+	b.notes.wake = make(chan struct{}, 1)
 	b.detached.init()
 	var incarnation [8]byte
 	rand.Read(incarnation[:])
@@ -246,6 +247,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		run(l.z.Run)
 	}
 	run(b.tick)
+	run(b.keepNotes)
 	run(func(ctx context.Context) error { b.gossip(ctx); return nil })
 	b.startDials(inner)
 	select {

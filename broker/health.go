@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
 )
@@ -114,7 +116,7 @@ func (l *link) show(state, reason string, now int64) {
 	}
 	l.condition.Store(&next)
 	if shown != nil && shown.state != state || shown == nil && state != linkUp {
-		l.b.log.Info("peer link changed", "broker", l.peerName(), "state", state, "reason", reason)
+		l.b.note(hclog.Info, "peer link changed", "broker", l.peerName(), "state", state, "reason", reason)
 	}
 }
 
@@ -197,7 +199,7 @@ func (b *Broker) judge(now int64, foreign map[*link]int32) {
 		l.foreign.Store(foreign[l])
 		h := &l.health
 		if n := l.eventsLost.Load(); n > h.eventsLost {
-			b.log.Warn("events lost", "broker", l.peerName(), "events", n-h.eventsLost)
+			b.note(hclog.Warn, "events lost", "broker", l.peerName(), "events", n-h.eventsLost)
 			h.eventsLost = n
 		}
 		heard := now-l.heard.Load() < 2*int64(b.cfg.Heartbeat)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
 )
@@ -67,7 +69,7 @@ func (t *ticks) step(now int64) {
 		// This process was paused: what peers sent meanwhile is unread. Let the
 		// readers drain it before anybody is called silent.
 		b.count.pauses.Add(1)
-		b.log.Warn("the broker was paused", "gap-ms", (now-t.last)/1e6)
+		b.note(hclog.Warn, "the broker was paused", "gap-ms", (now-t.last)/1e6)
 		t.graceUntil = now + int64(b.cfg.Heartbeat)
 		t.nextBeat = now
 	}
@@ -75,7 +77,6 @@ func (t *ticks) step(now int64) {
 		t.lateAt = now
 	}
 	t.last = now
-	b.writeNotes()
 	clear(t.services)
 	t.services = b.appendServices(t.services[:0])
 	t.expireDue(now)

@@ -1,15 +1,17 @@
 package broker
 
 import (
+	"context"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
 )
 
-// notes are log lines from under a mutex. A log may be slow, and nothing waits
-// while it holds a mutex: the ticker writes them.
+// notes are log lines of those who must not wait. A log may be slow, or stand still
+// while nobody reads it: a goroutine of its own writes them.
 type notes struct {
-	mu    sync.Mutex // taken last of all
+	wake  chan struct{} // capacity 1: there are lines
+	mu    sync.Mutex    // taken last of all
 	lines []note
 	lost  int // beyond the bound
 }
@@ -20,9 +22,9 @@ type note struct {
 	args  []any
 }
 
-const maxNotes = 1_000 // between two ticks
+const maxNotes = 1_000 // not yet written
 
-// note is for whoever holds a mutex; others log themselves.
+// note is for readers, the ticker, and whoever holds a mutex; others log themselves.
 func (b *Broker) note(level hclog.Level, text string, args ...any) {
 	n := &b.notes
 	n.mu.Lock()
@@ -32,6 +34,22 @@ func (b *Broker) note(level hclog.Level, text string, args ...any) {
 		return
 	}
 	n.lines = append(n.lines, note{level, text, args})
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// keepNotes writes what is noted until ctx ends.
+func (b *Broker) keepNotes(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.notes.wake:
+			b.writeNotes()
+		}
+	}
 }
 
 // writeNotes logs what was noted since it was last called.

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
 )
@@ -78,7 +80,7 @@ func (c *conn) register(batch *zsock.Batch, before *worker) {
 	w.enter(batch, s)
 	s.mu.Unlock()
 	if w.logged {
-		c.b.log.Info("worker ready", "service", s.name, "remote", c.z.Peer().Remote, "dialect", w.dialect, "concurrency", credit)
+		c.b.note(hclog.Info, "worker ready", "service", s.name, "remote", c.z.Peer().Remote, "dialect", w.dialect, "concurrency", credit)
 	}
 }
 
@@ -107,11 +109,11 @@ func (c *conn) refuseWorker(batch *zsock.Batch, err *mdp.Error) {
 	c.b.count.workersRefused.Add(1)
 	if c.cmd.Dialect != mdp.Native {
 		if c.disconnectNow(batch) {
-			c.b.log.Info("worker refused", "remote", c.z.Peer().Remote, "error", err)
+			c.b.note(hclog.Info, "worker refused", "remote", c.z.Peer().Remote, "error", err)
 		}
 		return
 	}
-	c.b.log.Info("worker refused", "remote", c.z.Peer().Remote, "error", err)
+	c.b.note(hclog.Info, "worker refused", "remote", c.z.Peer().Remote, "error", err)
 	cmd := mdp.Command{Role: mdp.Worker, Kind: mdp.Welcome}
 	cmd.SetError(err)
 	c.sendControl(batch, &cmd)
@@ -170,8 +172,8 @@ func (w *worker) dismiss(batch *zsock.Batch) {
 // leave ends the session; what the worker held goes to others.
 func (w *worker) leave(batch *zsock.Batch, why string) {
 	held, left := w.exit(batch, why)
-	if left && w.logged { // not under the service's mutex: a log may be slow
-		w.conn.b.log.Info("worker left", "service", w.service.name, "remote", w.conn.z.Peer().Remote, "reason", why, "held", held)
+	if left && w.logged {
+		w.conn.b.note(hclog.Info, "worker left", "service", w.service.name, "remote", w.conn.z.Peer().Remote, "reason", why, "held", held)
 	}
 }
 

@@ -1,0 +1,76 @@
+package broker
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/mdmesh/mdmesh/client"
+	mdworker "github.com/mdmesh/mdmesh/worker"
+)
+
+// stuckLog is a log that nobody reads: writing to it takes until it is released.
+type stuckLog struct{ entered, release chan struct{} }
+
+func (s stuckLog) Write(p []byte) (int, error) {
+	select {
+	case s.entered <- struct{}{}:
+	default:
+	}
+	<-s.release
+	return len(p), nil
+}
+
+// A broker whose log stands still serves and beats on.
+func TestBrokerWithAStuckLog(t *testing.T) {
+	t.Parallel()
+	log := stuckLog{make(chan struct{}, 1), make(chan struct{})}
+	b, err := New(Config{
+		Name: "a", Listen: []string{"tcp://127.0.0.1:0"}, Heartbeat: 50 * time.Millisecond,
+		Logger: hclog.New(&hclog.LoggerOptions{Output: log}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	endpoints := []string{b.Bound()[0].Endpoint}
+	w, err := mdworker.New(mdworker.Config{Brokers: endpoints, Service: "echo", Handler: func(_ context.Context, r *mdworker.Request) ([][]byte, error) {
+		return r.Body, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ended := make(chan error, 2)
+	go func() { ended <- b.Run(ctx) }()
+	go func() { ended <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		close(log.release)
+		cancel()
+		for range cap(ended) {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	c, err := client.New(client.Config{Brokers: endpoints, Timeout: 30 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	select {
+	case <-log.entered:
+	case <-ctx.Done():
+		t.Fatal("nothing was logged")
+	}
+	beats := b.turned.Load()
+	for b.turned.Load() == beats { // the ticker goes on
+		if _, err := c.Call(ctx, "echo", []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
