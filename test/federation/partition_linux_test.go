@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -32,6 +33,11 @@ type pair struct {
 func pairs(t *testing.T) *pair {
 	t.Helper()
 	h, k := netns.Pair(t)
+	return paired(t, h, k)
+}
+
+func paired(t *testing.T, h, k *netns.Host) *pair {
+	t.Helper()
 	p := &pair{cable: [2]*netns.Host{h, k}, ledger: newLedger()}
 	p.a = host(t, h, "a")
 	p.b = host(t, k, "b", "--peer", "tcp://"+h.Address+":5555")
@@ -197,4 +203,31 @@ func TestLinkLostInFlight(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A broker at the edge that nobody can connect to dials out, and the link carries work
+// both ways; when it is cut, the edge dials again.
+func TestEdgeBehindAFirewall(t *testing.T) {
+	t.Parallel()
+	h, k := netns.Pair(t)
+	k.Shield(t)
+	p := paired(t, h, k)
+	soon, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if c, err := h.DialContext(soon, "tcp", k.Address+":5555"); err == nil {
+		_ = c.Close()
+		t.Fatal("the edge can be reached from outside")
+	}
+	p.b.works(t, 2, p.sleeping("b", time.Millisecond))
+	offered(t, p.a)
+	c := p.a.client(t)
+	answeredBy(t, receive(t, ask(t, c, 1, false)), "b", 1)
+	k.Reset(t)
+	sees(t, "both sides see the link down", p.a, p.b, isDown)
+	late := ask(t, c, 1, false)
+	k.Mend(t)
+	k.Shield(t)
+	linked(t, p.a, p.b)
+	answeredBy(t, receive(t, late), "b", 1)
+	settled(t, p.a, p.b)
 }

@@ -20,7 +20,8 @@ func TestRollingRestart(t *testing.T) {
 	var loads []*load
 	for i, s := range sites {
 		c := s.client(t, sites[(i+1)%3], sites[(i+2)%3])
-		loads = append(loads, drive(t, "callers at "+s.name, c, ledger, 4, false))
+		loads = append(loads, drive(t, "callers at "+s.name, c, ledger, 4, false),
+			drive(t, "callers once at "+s.name, c, ledger, 1, true))
 	}
 	for i, s := range sites {
 		for _, d := range loads {

@@ -145,7 +145,13 @@ func (h *Host) Reset(t testing.TB) {
 	h.rule(t, "OUTPUT", "-o", cable, "-p", "tcp", "!", "--tcp-flags", "RST", "RST", "-j", "REJECT", "--reject-with", "tcp-reset")
 }
 
-// Mend ends Mute, Lose and Reset.
+// Shield lets nobody connect to the host over the cable, as a firewall does.
+func (h *Host) Shield(t testing.TB) {
+	t.Helper()
+	h.rule(t, "INPUT", "-i", cable, "-p", "tcp", "--syn", "-j", "DROP")
+}
+
+// Mend ends Mute, Lose, Reset and Shield.
 func (h *Host) Mend(t testing.TB) {
 	t.Helper()
 	h.tables(t, "-F")
