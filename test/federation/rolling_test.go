@@ -25,19 +25,21 @@ func TestRollingRestart(t *testing.T) {
 	}
 	for i, s := range sites {
 		for _, d := range loads {
-			d.some(t, 50)
+			d.some(t, 15)
 		}
+		begun := time.Now()
 		s.Signal(t, syscall.SIGTERM)
 		if code := s.Wait(t); code != 0 {
 			t.Errorf("%s ended with %d", s.name, code)
 		}
+		t.Logf("%s was drained in %v (promise 10 s)", s.name, time.Since(begun).Round(time.Millisecond))
 		for _, d := range loads {
-			d.some(t, 50)
+			d.some(t, 15)
 		}
 		s.again(t, sites[(i+1)%3], sites[(i+2)%3])
 	}
 	for _, d := range loads {
-		d.some(t, 50)
+		d.some(t, 15)
 		d.stop(t)
 	}
 	settled(t, sites...)
@@ -54,8 +56,11 @@ func (s *site) again(t *testing.T, others ...*site) {
 		flags = append(flags, "--peer", o.Requests)
 	}
 	*s = *startAt(t, s.name, s.Requests, flags...)
+	begun := time.Now()
 	for _, o := range others {
 		linked(t, s, o)
 	}
+	links := time.Since(begun)
 	s.staffed(t)
+	t.Logf("%s is back: linked after %v, its worker there after %v", s.name, links.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond))
 }
