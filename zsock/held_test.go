@@ -3,6 +3,9 @@ package zsock
 import (
 	"bytes"
 	"errors"
+	"io"
+	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -66,5 +69,66 @@ func TestProgressIsOwedByEachMessage(t *testing.T) {
 		if err := receive(t, server.closed); !errors.Is(err, ErrProgress) {
 			t.Errorf("closed with %v, want ErrProgress", err)
 		}
+	})
+}
+
+// Whatever sizes messages have and in whatever pieces they come, with commands
+// between their frames, they are what was sent, also those that are held for a while.
+func TestAnyPieces(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		type kept struct {
+			body Body
+			want string
+		}
+		const messages = 300
+		lots := rand.New(rand.NewPCG(1, 2))
+		var wire []byte
+		var sent []string
+		for range messages {
+			content := ""
+			for left := lots.IntN(4); left >= 0; left-- {
+				size := []int{0, 300, 5 << 10, 12 << 10, 15 << 10, 17 << 10, 40 << 10, 300 << 10}[min(lots.IntN(8), lots.IntN(10))]
+				payload := strings.Repeat(string(rune('a'+lots.IntN(26))), size+lots.IntN(200))
+				wire = append(wire, frame(byte(min(left, 1)), payload)...)
+				if lots.IntN(5) == 0 {
+					wire = append(wire, commandFrame("PING", "\x00\x00")...)
+				}
+				content += payload
+			}
+			sent = append(sent, content)
+		}
+
+		server := newRecorder()
+		done := make(chan struct{})
+		var held []kept
+		var next int // of the reader
+		check := func(k kept) {
+			if got := bytes.Join(k.body.Append(nil), nil); string(got) != k.want {
+				t.Errorf("a message of %d octets is not what was sent from octet %d on", len(k.want), differ(got, k.want))
+			}
+			k.body.Release()
+		}
+		server.then = func(_ *Batch, _ *Conn, m *Msg) {
+			held = append(held, kept{m.Body(0).Hold(), sent[next]})
+			if next++; len(held) > 5 {
+				check(held[0])
+				held = held[1:]
+			}
+			if next == messages {
+				for _, k := range held {
+					check(k)
+				}
+				close(done)
+			}
+		}
+		p := open(t, tr, listen(t, tr, Config{}, server), "DEALER", 1)
+		go func() { _, _ = io.Copy(io.Discard, p) }() // PONGs
+		for len(wire) > 0 {
+			n := min(1+lots.IntN([]int{10, 1000, 20_000, 100_000}[lots.IntN(4)]), len(wire))
+			p.write(wire[:n])
+			wire = wire[n:]
+			runtime.Gosched()
+		}
+		receive(t, done)
 	})
 }
