@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"slices"
@@ -88,11 +89,11 @@ internal; 78 wrong configuration.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.cfg.Name, "name", "", "how others know this broker (default HOST:PORT of the first listener)")
-	f.Var(&o.listen, "listen", "`endpoint` for clients, workers and peers; a comma list, or repeat")
+	f.Var(&o.listen, "listen", "`endpoint` for clients, workers and peers: tcp://HOST:PORT, or ipc:///PATH for programs of the same user; a comma list, or repeat")
 	f.Var(&o.publish, "publish", "`endpoint` where PUB sockets connect; \"\" for none")
 	f.Var(&o.subscribe, "subscribe", "`endpoint` where SUB sockets connect; \"\" for none")
 	f.StringVar(&o.http, "http", "127.0.0.1:5580", "`address` for /state, /healthz, /readyz, /metrics and POST /call/SERVICE; \"\" for none")
-	f.Var(&o.peers, "peer", "`endpoint` of a broker to link with, with ,cost=2ms to have others asked first; one side of a pair is enough; repeat")
+	f.Var(&o.peers, "peer", "`endpoint` of a broker to link with, with ,cost=2ms behind it to have others asked first; one side of a pair is enough; repeat")
 	f.StringVar(&o.cfg.Zone, "zone", "", "where this broker stands; brokers of other zones are asked last")
 	f.StringVar(&o.cfg.Advertise, "advertise", "", "`endpoint` that clients and peers are told instead of the bound one")
 	f.BoolVar(&o.checkConfig, "check-config", false, "check flags, environment and file, print what is in effect as such a file, then exit")
@@ -253,9 +254,12 @@ func splitAddress(endpoint string) (host string, port int, err error) {
 	return host, port, nil
 }
 
-// explainListen names the flag to change where an address is taken.
+// explainListen says what to do about an endpoint that cannot be bound.
 func (o *options) explainListen(err error) error {
-	if !errors.Is(err, syscall.EADDRINUSE) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return cli.Exitf(cli.Unavailable, "%w: make that folder first", err)
+	case !errors.Is(err, syscall.EADDRINUSE):
 		return cli.Exit(cli.Unavailable, err)
 	}
 	flag, at := "http", o.http

@@ -12,12 +12,11 @@ var allListings = []listing{
 			{"name", "of the service"}, {"workers", "sessions of workers here"}, {"idle", "of those, with nothing to do"},
 			{"queue", "requests that wait"}, {"running", "requests given to a worker or peer"},
 			{"oldest_ms", "age of the oldest that waits"}, {"mean_us", "mean time of a call at the worker"},
-			{"wait", "times in the queue: count, mean_us, p50_us, p99_us"}, {"run", "times at the worker, the same"},
+			{"wait", "from entry to the first dispatch: count, mean_us, p50_us, p99_us"}, {"run", "from dispatch to the answer, the same"},
 			{"octets", "of all its requests held"}, {"peers", "linked brokers that offer it"},
 			{"requests", "taken so far"}, {"answered", "with a final"}, {"failed", "with an error"},
 			{"redelivered", "given to another worker"}, {"late", "answers after the first"}, {"expired", "deadline passed"},
 			{"cancelled", "given up by the client"}, {"offloaded", "given to a peer"}, {"busy", "refused for want of room"},
-			{"wait", "for a worker: count, mean_us, p50_us, p99_us"}, {"run", "at the worker, the same"},
 		},
 	},
 	{

@@ -64,7 +64,7 @@ no worker; 70 internal; 75 timed out or busy; 76 protocol; 77 denied; 78 config.
 		},
 	}
 	f := cmd.PersistentFlags()
-	f.Var(&o.brokers, "broker", "broker `endpoint`; a comma list, or repeat")
+	f.Var(&o.brokers, "broker", "broker `endpoint`, tcp://HOST:PORT or ipc:///PATH; a comma list, or repeat")
 	f.StringVarP(&o.output, "output", "o", table, "`form` of what is printed: table, json or jsonl")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "how long to wait, all tries together")
 	config.Flag(cmd)

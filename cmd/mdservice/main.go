@@ -58,7 +58,7 @@ an address is in use, or no store; 70 internal; 78 wrong configuration.`,
 		},
 	}
 	f := cmd.PersistentFlags()
-	f.Var(&o.brokers, "broker", "broker `endpoint`; a comma list, or repeat")
+	f.Var(&o.brokers, "broker", "broker `endpoint`, tcp://HOST:PORT or ipc:///PATH; a comma list, or repeat")
 	f.StringVar(&o.data, "data", "data", "`folder` of the embedded store")
 	config.Flag(cmd)
 	logging.Flags(cmd)

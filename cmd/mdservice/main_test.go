@@ -33,7 +33,7 @@ func TestUsage(t *testing.T) {
 		{"ingst", cli.Usage, "did you mean ingest?"},
 		{"ingest x", cli.Usage, `unexpected argument "x"`},
 		{"ingest --listen 0.0.0.0:0", cli.Config, "--insecure"},
-		{"ingest --broker ipc:///x", cli.Usage, "tcp://HOST:PORT"},
+		{"ingest --broker udp://127.0.0.1:1", cli.Usage, "tcp://HOST:PORT"},
 		{"push --listen 0.0.0.0:0", cli.Config, "--insecure"},
 		{"push --listen nonsense", cli.Usage, "HOST:PORT"},
 		{"transform --concurrency 0", cli.Usage, "--concurrency 0"},

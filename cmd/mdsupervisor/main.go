@@ -28,7 +28,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "mdsupervisor",
 		Short: "Keep the programs of a mesh running on this host",
-		Long: `Mdsupervisor starts the children a file names, starts them again when they end,
+		Long: `mdsupervisor starts the children a file names, starts them again when they end,
 and stops them in reverse order. Killed itself, it leaves them running, and the
 next mdsupervisor takes them over.
 

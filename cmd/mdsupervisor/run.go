@@ -33,11 +33,10 @@ func runCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run --config FILE",
 		Short: "Keep the children of a file running, until SIGTERM, Ctrl-C or shutdown",
-		Long: `Run starts the children of a file in order and keeps them running. It ends with
+		Long: `run starts the children of a file in order and keeps them running. It ends with
 SIGTERM, SIGINT or "mdsupervisor shutdown", and stops the children in reverse order
 first; a second Ctrl-C kills them at once. SIGHUP has it read the file again, as
-"mdsupervisor reload" does; only when the terminal it was started from is gone does it
-end with it.
+"mdsupervisor reload" does; when the terminal it was started from is gone it ends.
 
 The file:
 

@@ -50,7 +50,7 @@ refused it; 78 wrong configuration.`,
   mdworker --broker tcp://10.0.0.1:5555,tcp://10.0.0.2:5555 echo`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return config.Apply(cmd, "") },
 	}
-	cmd.PersistentFlags().Var(&o.brokers, "broker", "broker `endpoint`; a comma list, or repeat")
+	cmd.PersistentFlags().Var(&o.brokers, "broker", "broker `endpoint`, tcp://HOST:PORT or ipc:///PATH; a comma list, or repeat")
 	config.Flag(cmd)
 	logging.Flags(cmd)
 	cmd.AddCommand(o.echo(), o.exec())
@@ -95,7 +95,7 @@ func (o *options) exec() *cobra.Command {
 	var service string
 	var persistent bool
 	cmd := &cobra.Command{
-		Use:   "exec --service NAME -- CMD ARG...",
+		Use:   "exec --service NAME [flags] -- CMD ARG...",
 		Short: "Run a program for each request: body on its input, its output as the reply",
 		Long: `exec runs CMD once per request, with the body on its standard input and its
 standard output as the reply. An exit code other than 0 is an error to the caller,

@@ -118,7 +118,7 @@ func ParseEndpoints(s string) ([]string, error) {
 		case !found && part != "" && len(list) > 0:
 			list[len(list)-1] += "," + part
 		default:
-			return nil, fmt.Errorf("%q is no endpoint; write tcp://HOST:PORT, several with commas between", part)
+			return nil, fmt.Errorf("%q is no endpoint; write tcp://HOST:PORT or ipc:///PATH, several with commas between", part)
 		}
 	}
 	return list, nil
