@@ -254,7 +254,7 @@ func (c *conn) expireSilent(batch *zsock.Batch, now int64) {
 		worker.expireForeign(batch, now, silent)
 	case worker != nil:
 		if silent > limit {
-			worker.expireNative(batch, silent)
+			worker.expireNative(batch, now, silent)
 		}
 	case c.link.Load() != nil:
 		if silent > limit {
@@ -273,11 +273,15 @@ func (c *conn) expireSilent(batch *zsock.Batch, now int64) {
 }
 
 // expireNative ends the session of a worker that was silent for three heartbeats.
-// One that holds something loses that at once, and stays for a while.
-func (w *worker) expireNative(batch *zsock.Batch, silent int64) {
+// One that holds something loses that at once, and stays for a while. Silence does
+// not count before what it was sent can have arrived.
+func (w *worker) expireNative(batch *zsock.Batch, now, silent int64) {
 	s := w.service
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if now-w.arrival <= int64(livenessMisses*s.b.cfg.Heartbeat) {
+		return
+	}
 	if len(w.held) > 0 && silent <= int64(parkedBeats*s.b.cfg.Heartbeat) {
 		w.forsake(batch, silent)
 		return

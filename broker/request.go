@@ -72,7 +72,8 @@ type holder struct {
 type held struct {
 	token uint64
 	r     *request
-	moved bool // taken from a silent worker: its answer is late, even if it was cut short
+	moved bool  // taken from a silent worker: its answer is late, even if it was cut short
+	mark  int64 // flight.sent of a worker, behind it
 }
 
 func (r *request) token() uint64 { return uint64(r.gen)<<32 | uint64(r.slot) }

@@ -14,7 +14,7 @@ import (
 const (
 	probeAfter  = 50 * time.Millisecond  // since the request has arrived at its host: then it is probed
 	minPatience = 250 * time.Millisecond // since the probe has: then it is suspect
-	minRate     = 1 << 20                // octets a second of a slow link: that much later is not late
+	minRate     = 1 << 20                // octets a second of a slow way to it: what they need is not silence
 	hollowBeats = 10                     // heartbeats a worker may take to answer nothing but CANCELs
 	parkedBeats = 10 * livenessMisses    // heartbeats a silent worker that held something may still come back in
 	// A broker whose ticks come later than this may itself be what is slow.
@@ -36,15 +36,46 @@ type trust struct {
 	due    bool
 	signs  uint32 // how often its connection had been read when the clock started
 	clock  int64  // start of the clock: the first dispatch since the last sign, or the probe
-	owed   int64  // octets of requests sent since
 	probed bool   // the clock started when the probe was sent
 	moved  bool   // a suspect's requests were given to others, as far as they may be
 	place  place[worker]
+
+	flight
 }
+
+// flight is what may still be on its way to a worker: something between may take in
+// octets faster than it passes them on, and so may the worker's host.
+type flight struct {
+	sent    int64 // octets of all requests so far
+	arrived int64 // of these it has read at least so many: it answered what came behind them
+	arrival int64 // when the rest has arrived at the latest, at minRate
+	probeAt int64 // sent, when the last probe was
+}
+
+// launch counts a request. It returns the mark by which its answer tells that it arrived.
+func (f *flight) launch(now, size int64) (mark int64) {
+	f.sent += size
+	f.arrival = max(f.arrival, now) + atMinRate(size)
+	return f.sent
+}
+
+// reached takes in that everything up to the mark has arrived.
+func (f *flight) reached(mark int64) {
+	if mark <= f.arrived {
+		return
+	}
+	f.arrival -= atMinRate(mark - f.arrived)
+	f.arrived = mark
+	if mark == f.sent {
+		f.arrival = 0
+	}
+}
+
+func atMinRate(octets int64) (nanoseconds int64) { return octets * int64(time.Second) / minRate }
 
 // expectSign starts the clock of a dispatch, unless it runs for an earlier one.
 // Whatever the connection receives from now on accepts the request.
-func (w *worker) expectSign(now, size int64) {
+func (w *worker) expectSign(now int64) {
 	signs := w.conn.z.Reads()
 	switch {
 	case w.rtt == 0:
@@ -53,10 +84,9 @@ func (w *worker) expectSign(now, size int64) {
 		w.due = true
 		w.service.unheard.pushBack(w)
 	case signs == w.signs:
-		w.owed = min(w.owed+size, 1<<32)
 		return
 	}
-	w.signs, w.clock, w.owed, w.probed = signs, now, size, false
+	w.signs, w.clock, w.probed = signs, now, false
 }
 
 // watchUnheard looks, once a tick, at the workers that were given something and have
@@ -79,16 +109,19 @@ func (s *service) watchUnheard(batch *zsock.Batch, now, trustFrom int64) {
 // judge decides what a worker's silence means. It reports whether the service has
 // something to dispatch, or somebody to dispatch to.
 func (w *worker) judge(batch *zsock.Batch, now int64) bool {
-	limit := int64(probeAfter)
+	limit, since := int64(probeAfter), w.clock
 	if w.probed {
-		limit = max(int64(minPatience), 4*w.rtt) + w.owed*int64(time.Second)/minRate // something on the way may hold it up, unseen
+		limit, since = max(int64(minPatience), 4*w.rtt), max(w.clock, w.arrival)
 	}
 	switch {
 	case w.conn.z.Reads() != w.signs:
+		if !w.probed && now < w.arrival {
+			w.sendProbe(batch, now) // a heartbeat does not tell what has arrived
+		}
 		return w.heardOf()
 	case w.suspect:
 		return w.moveHeld(batch, now)
-	case now-w.clock < limit:
+	case now-since < limit:
 	case w.conn.z.Unsent() > 0: // a slow link is not silence
 		w.clock = now
 	case !w.probed:
@@ -116,7 +149,7 @@ func (w *worker) heardOf() bool {
 
 // sendProbe asks for a sign of life. The token is our clock.
 func (w *worker) sendProbe(batch *zsock.Batch, now int64) {
-	w.probe = uint64(now)
+	w.probe, w.probeAt = uint64(now), w.sent
 	w.conn.b.count.probesSent.Add(1)
 	w.conn.sendControl(batch, &mdp.Command{Role: mdp.Worker, Kind: mdp.Heartbeat, Head: mdp.Head{Token: w.probe}})
 }
@@ -130,8 +163,12 @@ func (w *worker) answeredProbe() {
 		return
 	}
 	sample := max(s.b.now()-int64(w.probe), 1)
+	if longer := sample - w.rtt; longer > 0 {
+		sample -= min(longer, atMinRate(w.probeAt-w.arrived)) // it may have waited behind these
+	}
 	w.probe = 0
-	w.rtt = max(sample, w.rtt-(w.rtt-sample)/4)
+	w.reached(w.probeAt)
+	w.rtt = max(sample, w.rtt-(w.rtt-sample)/4, 1)
 }
 
 // suspected takes the worker out of rotation.
@@ -159,7 +196,7 @@ func (w *worker) moveHeld(batch *zsock.Batch, now int64) (moved bool) {
 	w.moved = true
 	for _, h := range newestFirst(slices.Clone(w.held)) {
 		i := h.r.holder(w, nil)
-		if h.r.holders[i].doubted || h.r.trusted(w) || !s.mayRedeliver(h.r) {
+		if h.r.holders[i].doubted || h.r.trusted(w) || !s.mayRedeliver(h.r) && !h.r.mayGoHome() {
 			continue
 		}
 		if !s.budget.take(now, s.stats.Answered) {
@@ -168,6 +205,11 @@ func (w *worker) moveHeld(batch *zsock.Batch, now int64) (moved bool) {
 		}
 		moved = true
 		w.cancel(batch, h.r)
+		if h.r.guest() {
+			w.letGo(h.r)
+			s.lost(batch, h.r, mdp.WorkerLost, "worker is suspect")
+			continue
+		}
 		h.r.moved = true
 		if h.r.begun() {
 			w.letGo(h.r) // what it sent of the answer is gone, or must not be mixed with another's
@@ -179,6 +221,14 @@ func (w *worker) moveHeld(batch *zsock.Batch, now int64) (moved bool) {
 		s.enqueue(h.r)
 	}
 	return moved
+}
+
+// mayGoHome tells whether the home of a guest may give it to another worker: that
+// takes it back from a suspect, though it may have run. What its home would have to
+// fail stays, as our own requests do.
+func (r *request) mayGoHome() bool {
+	return r.guest() && !r.once() && r.attempt < maxDeliveries &&
+		(r.partials == 0 || r.flags&mdp.FlagRestartable != 0)
 }
 
 // letGo takes the worker off the request's holders; its place stays taken until

@@ -468,3 +468,122 @@ func TestBigBodyEarnsPatience(t *testing.T) {
 		m.wantCount(b, "suspicions", 1)
 	})
 }
+
+// What has arrived earns no patience any more: after a big request a worker is as
+// quickly suspected as before, whether it answered that or only a probe.
+func TestArrivedBodyEarnsNoPatience(t *testing.T) {
+	big := string(make([]byte, 8<<20))
+	for name, arrive := range map[string]func(m *mesh, w *peer, r *message){
+		"answered": func(_ *mesh, w *peer, r *message) { w.answer(r, "y") },
+		"at work":  func(m *mesh, _ *peer, _ *message) { m.pass(500 * time.Millisecond) },
+		"it said something else first": func(m *mesh, w *peer, _ *message) {
+			w.send(mdp.Command{Kind: mdp.Heartbeat})
+			m.pass(500 * time.Millisecond)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b := m.broker("b")
+				w, other, c := m.worker(b, "s", 2), m.worker(b, "s", 3), m.client(b, "c")
+				m.settle()
+				c.ask("s", big)
+				arrive(m, w, w.take())
+				c.ask("s", "kept") // so that the next one goes to w
+				other.take()
+				m.frozen(w)
+				c.ask("s", "small")
+				w.take()
+				m.pass(500 * time.Millisecond)
+				for range int(m.count(b, "redelivered")) {
+					if r := other.take(); r.body() == "small" {
+						return
+					}
+				}
+				t.Error("the small request was not moved within 500 ms")
+			})
+		})
+	}
+}
+
+// A slow worker that is still taking in what it was sent is not called lost, though
+// it says nothing for more than three heartbeats and got something small since.
+func TestBigBodyIsNotLostWhileItArrives(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, c := m.worker(b, "s", 2), m.client(b, "c")
+		m.settle()
+		m.frozen(w)
+		first := c.ask("s", string(make([]byte, 16<<20)))
+		r1 := w.take()
+		m.pass(time.Second)
+		w.send(mdp.Command{Kind: mdp.Heartbeat}) // of another thread: the reader is behind
+		m.pass(time.Second)
+		second := c.ask("s", "small, behind it")
+		r2 := w.take()
+		m.pass(10 * time.Second)
+		m.wantCount(b, "suspicions", 0)
+		m.wantCount(b, "redelivered", 0)
+		w.answer(r1, "y")
+		c.answered(first, mdp.OK, "y")
+		w.answer(r2, "z")
+		c.answered(second, mdp.OK, "z")
+		m.empty(b)
+	})
+}
+
+// A peer's request that a suspect holds is moved as quickly as our own: its home
+// redelivers it, unless it must run once or a part of the answer has gone out.
+func TestGuestAtASuspectGoesHome(t *testing.T) {
+	for name, test := range map[string]struct {
+		flags uint8
+		part  bool
+		moves bool
+	}{
+		"plain":                   {moves: true},
+		"once":                    {flags: mdp.FlagOnce},
+		"begun":                   {part: true},
+		"begun, may be restarted": {part: true, flags: mdp.FlagRestartable, moves: true},
+		"once, may be restarted":  {flags: mdp.FlagOnce | mdp.FlagRestartable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				a, b := linked(m)
+				w, c := m.worker(b, "s", 1), m.client(a, "c")
+				m.pass(time.Second)
+				h := c.ask("s", "x", flags(test.flags))
+				r := w.take()
+				if test.part {
+					w.partial(r, "part")
+					c.expect(mdp.Partial)
+				}
+				home := m.worker(a, "s", 1)
+				m.settle()
+				m.frozen(w)
+				began := time.Now()
+				if !test.moves {
+					m.pass(500 * time.Millisecond)
+					home.quiet()
+					w.answer(r, "late, but the only one")
+					c.answered(h, mdp.OK, "late, but the only one")
+					return
+				}
+				again := home.take()
+				if d := time.Since(began); d > 500*time.Millisecond {
+					t.Errorf("moved after %v", d)
+				}
+				if again.Head.Attempt != 2 || again.Head.ID != h.ID {
+					t.Errorf("redelivered as %+v", again.Head)
+				}
+				home.answer(again, "home")
+				c.answered(h, mdp.OK, "home")
+				w.expect(mdp.Cancel)
+				w.answer(r, "late")
+				c.quiet()
+				m.wantCount(b, "late", 1)
+				m.wantCount(a, "redelivered", 1)
+				m.empty(a)
+				m.empty(b)
+			})
+		})
+	}
+}

@@ -83,8 +83,8 @@ func (w *worker) request(batch *zsock.Batch, r *request, now int64) error {
 		w.busySince = now
 	}
 	r.hold(w, nil, len(w.held), now)
-	w.held = append(w.held, held{token: r.token(), r: r})
-	w.expectSign(now, r.size)
+	w.held = append(w.held, held{token: r.token(), r: r, mark: w.launch(now, r.size)})
+	w.expectSign(now)
 	w.wait()
 	return nil
 }
@@ -157,6 +157,7 @@ func (w *worker) partial(batch *zsock.Batch, m *zsock.Msg) {
 		s.b.count.unaskedReplies.Add(1)
 	case w.held[i].r != nil: // else it was cancelled and does not know yet
 		r := w.held[i].r
+		w.reached(w.held[i].mark)
 		if h := r.holder(w, nil); !r.holders[h].doubted {
 			s.partial(batch, r, h, m.Body(w.conn.cmd.Body))
 			return
@@ -180,6 +181,7 @@ func (w *worker) final(batch *zsock.Batch, m *zsock.Msg) {
 		return
 	}
 	h := w.held[i]
+	w.reached(h.mark)
 	w.release(i)
 	w.stuck = false
 	if h.r != nil {
