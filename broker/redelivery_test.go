@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -58,7 +59,7 @@ func TestThreeAttempts(t *testing.T) {
 		c := m.client(b, "c")
 		h := c.ask("s", "poison")
 		for attempt := uint16(1); attempt <= 3; attempt++ {
-			w := m.worker(b, "s", 1)
+			w := m.worker(b, "s", 1, func(h *mdp.HelloMap) { h.Host, h.PID = "mill", int(attempt) })
 			if r := w.take(); r.Head.Attempt != attempt {
 				t.Errorf("attempt %d, want %d", r.Head.Attempt, attempt)
 			}
@@ -67,7 +68,10 @@ func TestThreeAttempts(t *testing.T) {
 		c.failed(h, mdp.WorkerLost, true)
 		p := b.State().Poison
 		if len(p) != 1 || p[0].ID != h.ID.String() || p[0].Attempts != 3 || p[0].Service != "s" {
-			t.Errorf("poison %+v", p)
+			t.Fatalf("poison %+v", p)
+		}
+		if !strings.HasSuffix(p[0].Worker, "(pid 3 on mill)") || p[0].Reason == "" {
+			t.Errorf("the last worker is given as %q, the reason as %q", p[0].Worker, p[0].Reason)
 		}
 		m.empty(b)
 	})
@@ -289,37 +293,4 @@ func TestOneHolderOfTwoLost(t *testing.T) {
 		c.answered(h, mdp.OK, "y")
 		m.empty(b)
 	})
-}
-
-// A worker can answer what it was given, and nothing else.
-func TestForgedReplies(t *testing.T) {
-	for name, dialect := range map[string]mdp.Dialect{"native": mdp.Native, "0.1": mdp.V01, "0.2": mdp.V02} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(m *mesh) {
-				b := m.broker("b")
-				honest := m.worker(b, "s", 1)
-				c := m.client(b, "c")
-				h := c.ask("s", "x")
-				r := honest.take()
-				thief := m.worker(b, "s", 1)
-				if dialect != mdp.Native {
-					thief = m.foreignWorker(b, "s", dialect)
-				}
-				forged := &message{Command: mdp.Command{Head: r.Head, Address: mdp.AppendAddress(nil, r.Head.Token)}}
-				thief.answer(forged, "stolen")
-				forged.Address, forged.Head.Token = []byte("undefined"), 0
-				thief.answer(forged, "stolen")
-				c.quiet()
-				m.wantCount(b, "unasked_replies", 2)
-				thief.quiet() // a sign of life, no DISCONNECT
-				thief.alive()
-				honest.answer(r, "y")
-				c.answered(h, mdp.OK, "y")
-				honest.answer(r, "again")
-				c.quiet()
-				m.wantCount(b, "unasked_replies", 3)
-				m.empty(b)
-			})
-		})
-	}
 }

@@ -1,0 +1,128 @@
+package broker
+
+import (
+	"testing"
+
+	"github.com/mdmesh/mdmesh/mdp"
+)
+
+// FAULTS 22. A worker can answer what it was given, and nothing else: not what
+// another one holds, though it knows token and id, not even while it holds something
+// itself, and not twice.
+func TestForgedReplies(t *testing.T) {
+	for name, dialect := range map[string]mdp.Dialect{"native": mdp.Native, "0.1": mdp.V01, "0.2": mdp.V02} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b := m.broker("b")
+				honest := m.worker(b, "s", 1)
+				c := m.client(b, "c")
+				h := c.ask("s", "x")
+				r := honest.take()
+				var thief *peer
+				if dialect == mdp.Native {
+					thief = m.worker(b, "s", 1)
+				} else {
+					thief = m.foreignWorker(b, "s", dialect)
+				}
+				h2 := c.ask("s", "its own")
+				own := thief.take()
+
+				forged := &message{Command: mdp.Command{Head: r.Head, Address: mdp.AppendAddress(nil, r.Head.Token)}}
+				thief.answer(forged, "stolen")
+				forgeries := uint64(1)
+				if dialect != mdp.V01 { // which knows no parts
+					thief.partial(forged, "stolen")
+					forgeries++
+				}
+				if dialect == mdp.Native {
+					for _, status := range []mdp.Status{mdp.NotTaken, mdp.Cancelled, mdp.AppError} {
+						thief.refuse(forged, &mdp.Error{Status: status})
+						forgeries++
+					}
+				}
+				forged.Address, forged.Head.Token = []byte("undefined"), 0
+				thief.answer(forged, "stolen")
+				c.quiet()
+				m.wantCount(b, "unasked_replies", forgeries+1)
+				thief.quiet() // a sign of life, no DISCONNECT
+				thief.alive()
+				honest.answer(r, "y")
+				c.answered(h, mdp.OK, "y")
+				thief.answer(own, "z")
+				c.answered(h2, mdp.OK, "z")
+				honest.answer(r, "again")
+				c.quiet()
+				m.wantCount(b, "unasked_replies", forgeries+2)
+				m.wantCount(b, "answered", 2)
+				m.empty(b)
+			})
+		})
+	}
+}
+
+// FAULTS 22. A client can cancel what it has asked for on this connection, and nothing
+// else, though it knows token and id and claims the same instance.
+func TestForgedCancel(t *testing.T) {
+	for name, flag := range map[string]uint8{"plain": 0, "once": mdp.FlagOnce, "detached": mdp.FlagDetached} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b := m.broker("b")
+				w, c := m.worker(b, "s", 1), m.client(b, "c")
+				runs, waits := c.ask("s", "runs", flags(flag)), c.ask("s", "waits", flags(flag), asID(2))
+				r := w.take()
+				for _, thief := range []*peer{m.client(b, "thief"), m.client(b, "c"), m.dial(b, "stranger", mdp.Client, mdp.Native), m.fakePeer(b, "p")} {
+					for _, h := range []mdp.Head{runs, waits} {
+						thief.send(mdp.Command{Kind: mdp.Cancel, Service: serviceOf(thief), Head: mdp.Head{Token: h.Token, ID: h.ID}})
+						thief.send(mdp.Command{Kind: mdp.Cancel, Service: serviceOf(thief), Head: mdp.Head{Token: r.Head.Token, ID: h.ID}})
+					}
+				}
+				w.quiet()
+				m.wantCount(b, "cancelled", 0)
+				w.answer(r, "one")
+				c.answered(runs, mdp.OK, "one")
+				w.answer(w.take(), "two")
+				c.answered(waits, mdp.OK, "two")
+				m.empty(b)
+			})
+		})
+	}
+}
+
+// serviceOf is what the commands of a peer carry beside its tokens.
+func serviceOf(p *peer) []byte {
+	if p.role == mdp.Peer {
+		return []byte("s")
+	}
+	return nil
+}
+
+// FAULTS 22. A client learns nothing of another one's detached request by its id, neither
+// while it runs nor when it is answered, and cannot take its place.
+func TestForgedAttach(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, c := m.worker(b, "s", 1), m.client(b, "c")
+		thief, stranger := m.client(b, "thief"), m.dial(b, "stranger", mdp.Client, mdp.Native)
+		h := c.ask("s", "x", flags(mdp.FlagDetached))
+		r := w.take()
+		refused := func() {
+			t.Helper()
+			for _, p := range []*peer{thief, stranger} {
+				p.send(mdp.Command{Kind: mdp.Attach, Head: mdp.Head{Token: h.Token, ID: h.ID}})
+				p.answered(h, mdp.Unknown, "")
+			}
+			thief.send(mdp.Command{Kind: mdp.Request, Service: []byte("s"), Head: mdp.Head{Flags: mdp.FlagDetached, Token: h.Token, ID: h.ID}}, "y")
+			thief.failed(h, mdp.Conflict, false)
+		}
+		refused()
+		c.close()
+		refused()
+		w.answer(r, "secret")
+		refused()
+		w.quiet()
+		again := m.client(b, "c")
+		again.send(mdp.Command{Kind: mdp.Attach, Head: mdp.Head{Token: 9, ID: h.ID}})
+		again.answered(mdp.Head{Token: 9, ID: h.ID}, mdp.OK, "secret")
+		m.empty(b)
+	})
+}
