@@ -35,7 +35,7 @@ type job struct {
 }
 
 func (s *simulation) hire() {
-	if len(s.workers) >= 6 {
+	if len(s.workers) >= 6 || s.b.draining.Load() {
 		return
 	}
 	a := &actor{s: s, number: s.number + 1, kind: mdp.Native, credit: 1 + s.rand.IntN(3), stubborn: s.chance(30) && !s.calm, mum: s.chance(15)}
@@ -221,6 +221,9 @@ func (a *actor) begin(j *job) {
 	}
 	j.started = true
 	attempt := j.m.Head.Attempt
+	if a.kind == mdp.Native && attempt < j.h.answeredBy && s.now() > j.h.answered+a.x.latency && !a.x.refused {
+		s.fail("attempt %d of %s is started after attempt %d was answered and the CANCEL has come", attempt, j.h.body, j.h.answeredBy)
+	}
 	if a.kind == mdp.Native {
 		j.h.starts[attempt] = append(j.h.starts[attempt], a.number)
 	} else { // it is not told the attempt
@@ -292,6 +295,9 @@ type asker struct {
 
 // join lets a client come, or one come back that has lost its connection.
 func (s *simulation) join(instance string, missing ...*history) {
+	if s.b.draining.Load() {
+		return // it accepts nobody
+	}
 	c := &asker{s: s, instance: instance, kind: mdp.Native, open: make(map[uint64]*history), missing: missing}
 	if instance == "" {
 		s.ids++
@@ -301,6 +307,7 @@ func (s *simulation) join(instance string, missing ...*history) {
 		}
 	}
 	c.x = s.connect(s.upTo(80*time.Millisecond), c.hear, c.ended)
+	c.x.sent = c.answered
 	s.clients = append(s.clients, c)
 	if c.foreign {
 		return
@@ -407,9 +414,16 @@ func (c *asker) ended() {
 	}
 }
 
+// answered is called when the broker has accepted the answer of an attempt.
+func (c *asker) answered(cmd *mdp.Command) {
+	if h := c.open[cmd.Head.Token]; h != nil && !c.foreign && cmd.Kind == mdp.Final && cmd.Head.Attempt > h.answeredBy {
+		h.answered, h.answeredBy = c.s.now(), cmd.Head.Attempt
+	}
+}
+
 // hear takes an answer: it must be one that this client waits for.
 func (c *asker) hear(m *message) {
-	if c.gone || m.Kind == mdp.Heartbeat || m.Kind == mdp.Welcome {
+	if c.gone || m.Kind == mdp.Heartbeat || m.Kind == mdp.Welcome || m.Kind == mdp.Drain || m.Kind == mdp.Bye {
 		return
 	}
 	s := c.s

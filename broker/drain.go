@@ -20,12 +20,7 @@ func (b *Broker) drain(ctx context.Context) {
 		l.z.StopAccepting()
 	}
 	var batch zsock.Batch
-	for _, c := range b.allConns() {
-		c.tellDrain(&batch)
-	}
-	for _, s := range b.allServices() {
-		s.letGo(&batch)
-	}
+	b.announceDrain(&batch, b.allConns())
 	batch.Flush()
 	if !wait(ctx, b.drained, b.cfg.DrainTimeout) {
 		b.log.Warn("drain timed out", "requests", b.liveRequests())
@@ -39,6 +34,16 @@ func (b *Broker) drain(ctx context.Context) {
 	b.closeIfEmptyLocked()
 	b.mu.Unlock()
 	wait(ctx, b.empty, goodbyeTime)
+}
+
+// announceDrain tells everybody, and sends elsewhere what waits.
+func (b *Broker) announceDrain(batch *zsock.Batch, conns []*conn) {
+	for _, c := range conns {
+		c.tellDrain(batch)
+	}
+	for _, s := range b.allServices() {
+		s.letGo(batch)
+	}
 }
 
 // wait waits for done, and reports false if limit or ctx was sooner.

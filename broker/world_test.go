@@ -157,6 +157,7 @@ type wire struct {
 	closing bool // nothing more is taken for sending
 	closed  bool // the broker knows
 	deaf    bool // the peer has gone: what arrives there is lost
+	refused bool // something that the broker sent was not taken
 
 	arrive func(m *message)   // at the peer's host
 	ended  func()             // the broker has closed it
@@ -185,6 +186,7 @@ func (x *wire) Send(_ *zsock.Batch, head [][]byte, body zsock.Body) error {
 		return zsock.ErrClosed
 	}
 	if x.flying > 20 && x.w.chance(20) {
+		x.refused = true
 		return zsock.ErrHighWater
 	}
 	m := &message{}
