@@ -163,6 +163,11 @@ func (s *simulation) drain() error {
 			}
 		}
 	}
+	for _, service := range s.b.services {
+		if n := service.table.live - service.queued(); n > 0 {
+			s.fail("the drain ends while %d requests are held", n)
+		}
+	}
 	for _, c := range s.conns() {
 		c.sayGoodbye(new(zsock.Batch))
 	}

@@ -66,4 +66,7 @@ fi
 
 # Costs cannot be counted under the race detector.
 go test -count=1 -run 'Alloc|Cost|Small' ./mdp ./zsock ./client
+# Thousands of histories of one broker, from a seed that changes with every run and is
+# printed; under the race detector, below, a few hundred.
+BROKER_SEEDS=2000 go test -count=1 -timeout 15m -v -run 'TestSimulation$' ./broker
 exec go test -race -count=1 -timeout 40m ./...
