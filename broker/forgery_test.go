@@ -6,7 +6,7 @@ import (
 	"github.com/mdmesh/mdmesh/mdp"
 )
 
-// FAULTS 22. A worker can answer what it was given, and nothing else: not what
+// A worker can answer what it was given, and nothing else: not what
 // another one holds, though it knows token and id, not even while it holds something
 // itself, and not twice.
 func TestForgedReplies(t *testing.T) {
@@ -60,7 +60,7 @@ func TestForgedReplies(t *testing.T) {
 	}
 }
 
-// FAULTS 22. A client can cancel what it has asked for on this connection, and nothing
+// A client can cancel what it has asked for on this connection, and nothing
 // else, though it knows token and id and claims the same instance.
 func TestForgedCancel(t *testing.T) {
 	for name, flag := range map[string]uint8{"plain": 0, "once": mdp.FlagOnce, "detached": mdp.FlagDetached} {
@@ -96,7 +96,7 @@ func serviceOf(p *peer) []byte {
 	return nil
 }
 
-// FAULTS 22. A client learns nothing of another one's detached request by its id, neither
+// A client learns nothing of another one's detached request by its id, neither
 // while it runs nor when it is answered, and cannot take its place.
 func TestForgedAttach(t *testing.T) {
 	inBubble(t, func(m *mesh) {
