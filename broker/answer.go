@@ -150,9 +150,9 @@ func (s *service) partial(batch *zsock.Batch, r *request, i int, body zsock.Body
 
 // collect keeps a part until the final answer comes.
 func (s *service) collect(batch *zsock.Batch, r *request, body zsock.Body) {
-	size := int64(body.Size())
+	size := int64(body.Cost())
 	switch {
-	case len(r.from.collected) >= maxPartials, r.from.kept+size > s.b.cfg.MaxMessage:
+	case len(r.from.collected) >= maxPartials, r.from.octets+int64(body.Size()) > s.b.cfg.MaxMessage:
 		s.b.count.partialsDropped.Add(1)
 		s.fail(batch, r, &mdp.Error{Status: mdp.TooBig, Text: "the parts of the answer are more than one message takes", MayHaveRun: true})
 		return
@@ -163,6 +163,7 @@ func (s *service) collect(batch *zsock.Batch, r *request, body zsock.Body) {
 		s.fail(batch, r, err)
 		return
 	}
+	r.from.octets += int64(body.Size())
 	r.from.kept += size
 	s.bytes += size
 	s.b.held.Add(size)
@@ -176,7 +177,7 @@ func (s *service) forgetCollected(r *request) {
 	}
 	s.bytes -= r.from.kept
 	s.b.held.Add(-r.from.kept)
-	r.from.collected, r.from.kept = nil, 0
+	r.from.collected, r.from.octets, r.from.kept = nil, 0, 0
 }
 
 // joinBodies puts the frames of several bodies into a new one, which the caller releases.

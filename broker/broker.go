@@ -200,6 +200,10 @@ func (b *Broker) Bound() []Bound {
 // grows from New on until Run.
 func (b *Broker) Pulse() time.Duration { return time.Duration(b.now() - b.turned.Load()) }
 
+// Held is the memory that requests and parts of answers take, in octets: what
+// Config.MaxTotalBytes bounds.
+func (b *Broker) Held() int64 { return b.held.Load() }
+
 // Name is how this broker is known to others.
 func (b *Broker) Name() string { return b.name }
 

@@ -91,7 +91,7 @@ func (c *conn) request(batch *zsock.Batch, m *zsock.Msg) {
 			return
 		}
 	}
-	r, err := s.admit(batch, c, int64(body.Size())+sizeOf(c.cmd.Envelope), now)
+	r, err := s.admit(batch, c, int64(body.Cost())+sizeOf(c.cmd.Envelope), now)
 	if err != nil {
 		if c.detaches() {
 			c.b.detached.drop(c.cmd.Head.ID)

@@ -45,7 +45,7 @@ type Config struct {
 	DrainTimeout time.Duration
 
 	// MaxRequests bounds the queue of one service, MaxBytes all its requests in
-	// octets (512 each beside the body); default 100,000 and 256 MiB.
+	// octets of memory (of the body, rounded up, and 512 each); default 100,000 and 256 MiB.
 	MaxRequests int
 	MaxBytes    int64
 	// MaxTotalBytes bounds what all services hold; default 1 GiB.

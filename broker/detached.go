@@ -14,7 +14,7 @@ type detached struct {
 	mu      sync.Mutex
 	entries map[mdp.RequestID]*detachedEntry
 	of      map[string]int // entries by the client's instance
-	kept    int64          // octets of all answers
+	kept    int64          // memory of all answers, in octets
 }
 
 type detachedEntry struct {
@@ -56,7 +56,7 @@ func (d *detached) drop(id mdp.RequestID) {
 
 func (d *detached) dropLocked(id mdp.RequestID, e *detachedEntry) {
 	if e != nil {
-		d.kept -= int64(e.body.Size())
+		d.kept -= int64(e.body.Cost())
 		e.body.Release()
 		delete(d.entries, id)
 		if d.of[e.instance]--; d.of[e.instance] == 0 {
@@ -74,12 +74,12 @@ func (d *detached) done(id mdp.RequestID, err *mdp.Error, body zsock.Body, now i
 		return
 	}
 	e.done, e.err, e.until = true, err, now+int64(detachedKeep)
-	if d.kept+int64(body.Size()) > maxKept {
+	if d.kept+int64(body.Cost()) > maxKept {
 		e.err = &mdp.Error{Status: mdp.NoSpace, Text: "the answer was not kept: too many are waiting to be fetched", MayHaveRun: true}
 		return
 	}
 	e.body = body.Hold()
-	d.kept += int64(body.Size())
+	d.kept += int64(e.body.Cost())
 }
 
 // expire forgets answers nobody asked for in time.

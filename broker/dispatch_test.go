@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
 )
 
 func TestCall(t *testing.T) {
@@ -123,6 +124,13 @@ func TestQueueIsServedInOrder(t *testing.T) {
 	})
 }
 
+// costOf is the memory that a body of one frame with so many octets takes.
+func costOf(size int) int64 {
+	body := zsock.NewBody(make([]byte, size))
+	defer body.Release()
+	return int64(body.Cost())
+}
+
 func TestBounds(t *testing.T) {
 	big := string(make([]byte, 1000))
 	for name, test := range map[string]struct {
@@ -130,8 +138,8 @@ func TestBounds(t *testing.T) {
 		fits int
 	}{
 		"requests":     {func(c *Config) { c.MaxRequests = 2 }, 2},
-		"octets":       {func(c *Config) { c.MaxBytes = 3 * (1000 + requestCost) }, 3},
-		"octets total": {func(c *Config) { c.MaxTotalBytes = 4 * (1000 + requestCost) }, 4},
+		"octets":       {func(c *Config) { c.MaxBytes = 3 * (costOf(1000) + requestCost) }, 3},
+		"octets total": {func(c *Config) { c.MaxTotalBytes = 4 * (costOf(1000) + requestCost) }, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(m *mesh) {

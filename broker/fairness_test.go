@@ -137,7 +137,7 @@ func TestFloodMakesRoom(t *testing.T) {
 	const size = 1000
 	for name, set := range map[string]func(*Config){
 		"requests": func(c *Config) { c.MaxRequests = 10 },
-		"octets":   func(c *Config) { c.MaxBytes = 10 * (size + requestCost) },
+		"octets":   func(c *Config) { c.MaxBytes = 10 * (costOf(size) + requestCost) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(m *mesh) {

@@ -128,7 +128,7 @@ func TestHTTPState(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := st.Services[0]
-		if st.Name != "b" || st.Connections != 2 || s.Name != "s" || s.Queue != 1 || s.Running != 1 || s.OldestMs != 1000 || s.Requests != 2 || st.HeldOctets != 2*(requestCost+1) {
+		if st.Name != "b" || st.Connections != 2 || s.Name != "s" || s.Queue != 1 || s.Running != 1 || s.OldestMs != 1000 || s.Requests != 2 || st.HeldOctets != 2*(requestCost+costOf(1)) {
 			t.Errorf("state %+v", st)
 		}
 		for _, path := range []string{"/healthz", "/readyz"} {

@@ -83,7 +83,7 @@ func (b *Broker) enterLocal(ctx context.Context, call *localCall, service string
 	defer s.mu.Unlock()
 	now := b.now()
 	encoded := zsock.NewBody(body...)
-	r, err := s.admit(&batch, nil, int64(encoded.Size()), now)
+	r, err := s.admit(&batch, nil, int64(encoded.Cost()), now)
 	if err != nil {
 		encoded.Release()
 		return requestRef{}, err

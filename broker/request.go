@@ -55,7 +55,8 @@ type origin struct {
 	detached  bool
 	envelope  [][]byte
 	collected []zsock.Body // partials kept for an asker that gets a single answer
-	kept      int64        // octets of these
+	octets    int64        // payload of these
+	kept      int64        // memory of these
 }
 
 // holder is a worker or a peer that was given the request and has not answered.

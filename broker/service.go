@@ -160,7 +160,7 @@ func (s *service) unusedLocked() bool {
 	return s.workers.n == 0 && s.table.live == 0
 }
 
-// admit makes room for one request with size octets of body and envelope, or says
+// admit makes room for one request that keeps size octets of body and envelope, or says
 // why there is none. Client is the connection it came by, nil for this process.
 func (s *service) admit(batch *zsock.Batch, client *conn, size, now int64) (*request, *mdp.Error) {
 	size += requestCost

@@ -35,12 +35,13 @@ func NewBody(frames ...[]byte) Body {
 }
 
 // Hold returns an owned body with the same frames: by reference where the octets
-// live in a shared buffer, else as a copy. The result is released on its own.
+// live in a shared buffer that they fill at least half, else as a copy. The result
+// is released on its own.
 func (b Body) Hold() Body {
 	if b.frames == 0 {
 		return Body{}
 	}
-	if b.slab != nil {
+	if b.shares() {
 		b.slab.retain()
 		b.owned = true
 		return b
@@ -49,6 +50,22 @@ func (b Body) Hold() Body {
 	b.wire = s.b[:copy(s.b, b.wire)]
 	b.slab, b.owned = s, true
 	return b
+}
+
+// shares tells whether Hold is by reference.
+func (b Body) shares() bool { return b.slab != nil && !b.slab.spare(len(b.wire)) }
+
+// Cost is the memory in octets that [Body.Hold] keeps, or kept: more than Size, as
+// it counts headers and what is left of the buffer.
+func (b Body) Cost() int {
+	switch {
+	case b.frames == 0:
+		return 0
+	case b.owned || b.shares():
+		return len(b.slab.b)
+	default:
+		return slabCost(len(b.wire))
+	}
 }
 
 // Release gives an owned body back; it and every copy of it are invalid from then

@@ -541,7 +541,11 @@ func (in *input) detach() {
 		in.buf.release()
 		in.buf, in.size, in.r, in.w = nil, 0, 0, 0
 	case in.buf == in.scratch || in.size > 4*rest:
-		in.resize(rest)
+		n := rest
+		if rest > smallRest { // the next read goes behind it
+			n = max(rest+overread, min(4*rest, maxBuffer))
+		}
+		in.resize(n)
 	}
 }
 

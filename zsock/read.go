@@ -283,7 +283,7 @@ func (in *input) room() []byte {
 		return in.big.b[in.bigW:min(len(in.big.b), want)]
 	}
 	if in.filled && in.size < maxBuffer {
-		in.resize(4 * in.size)
+		in.resize(min(4*in.size, maxBuffer))
 	}
 	in.filled = false
 	switch {

@@ -145,7 +145,7 @@ func (c *Conn) encode(head [][]byte, body Body) {
 		}
 		ch.buf = appendFrame(ch.buf, flags, f)
 	}
-	if body.slab != nil && len(body.wire) >= bigFrame {
+	if len(body.wire) >= bigFrame && body.shares() {
 		body.slab.retain()
 		ch.bodies = append(ch.bodies, large{at: len(ch.buf), wire: body.wire, slab: body.slab})
 		return

@@ -165,6 +165,7 @@ func (o *options) run(ctx context.Context) error {
 		return o.explainListen(err)
 	}
 	defer stopHTTP()
+	defer keepMemory(ctx, b)()
 	defer o.watchdog(ctx, b)()
 	defer o.watchHangups(ctx, b)()
 	context.AfterFunc(ctx, func() { notify.Stopping() })
