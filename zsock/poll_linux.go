@@ -1,34 +1,20 @@
 package zsock
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"os"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// How much a poller does for one connection, and in one round, before it looks
-// after the others.
+// How much a poller does in one round before it writes what that caused.
 const (
-	maxReads = 4
-	// maxReadsAhead is the same for a handler that wants to see all there is before
-	// it begins.
-	maxReadsAhead = 16
-	maxEvents     = 256
-	maxTaken      = 128 << 10 // octets
-	turns         = 8         // rounds after which it yields: the runtime harries a goroutine that never does
+	maxEvents = 256
+	maxTaken  = 128 << 10 // octets
+	turns     = 8         // rounds after which it yields: the runtime harries a goroutine that never does
 )
-
-// smallRest is the most of a cut message that is carried over to the next read by
-// copying it.
-const smallRest = 4 << 10
 
 // poller serves the connections of handlers that never wait (Config.Shared) from
 // one goroutine: it waits for all of them in one system call, reads those that have
@@ -59,59 +45,6 @@ type poller struct {
 var pollers struct {
 	mu  sync.Mutex
 	all []*poller
-}
-
-// sock is the descriptor of a shared connection.
-type sock struct {
-	p          *poller
-	fd         int         // -1 once closed
-	slot       int32       // loop only
-	generation int32       // loop only
-	opened     bool        // loop only
-	gone       bool        // loop only
-	timer      *time.Timer // loop only; calls the loop
-	ended      func()
-
-	called bool // in poller.calls; guarded by poller.mu
-
-	// The following are guarded by Conn.mu.
-	blocked  bool // what is left of Conn.cur waits until the descriptor takes more
-	polled   bool // EPOLLOUT is asked for
-	doomed   bool // whoever is inside a write closes the descriptor
-	lingerBy time.Time
-	writeBy  time.Time
-	patience *time.Timer // looks at writeBy
-}
-
-// share gives the connection to a poller, if it has a descriptor, and reports
-// whether it did. ended is called by the poller when the connection is over.
-// Called with mu held.
-func (c *Conn) share(ended func()) bool {
-	if !c.cfg.Shared || c.raw == nil || c.writing || c.closed.Load() {
-		return false
-	}
-	switch c.nc.(type) {
-	case *net.TCPConn, *net.UnixConn:
-	default:
-		return false
-	}
-	p := joinPoller()
-	if p == nil {
-		return false
-	}
-	// The runtime's own poller would wake a thread for every message: it must not
-	// know the descriptor any more.
-	fd := -1
-	if err := c.raw.Control(func(own uintptr) { fd, _ = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }); err != nil || fd < 0 {
-		p.leave()
-		return false
-	}
-	_ = c.nc.Close()
-	c.raw, c.rawFunc = nil, nil
-	c.sock = &sock{p: p, fd: fd, ended: ended}
-	c.in.batch, c.in.scratch = &p.batch, p.scratch
-	p.call(c)
-	return true
 }
 
 // joinPoller finds the poller with the fewest connections, or starts one.
@@ -353,15 +286,6 @@ func (p *poller) open(c *Conn) error {
 	return err
 }
 
-// interest is what epoll is asked to tell of the descriptor.
-func (s *sock) interest() *unix.EpollEvent {
-	e := &unix.EpollEvent{Events: unix.EPOLLIN, Fd: s.slot, Pad: s.generation}
-	if s.polled {
-		e.Events |= unix.EPOLLOUT
-	}
-	return e
-}
-
 // end is the end of a connection.
 func (p *poller) end(c *Conn, err error) {
 	s := c.sock
@@ -393,231 +317,4 @@ func (p *poller) end(c *Conn, err error) {
 	c.h.Closed(c, why)
 	s.ended()
 	p.leave()
-}
-
-// shut closes the descriptor, once. Called with Conn.mu held.
-func (s *sock) shut() {
-	if s.fd >= 0 {
-		_ = unix.Close(s.fd)
-		s.fd = -1
-	}
-}
-
-// release is called by a writer that found the connection closed: if the poller
-// left the descriptor to it, it closes it. Called with Conn.mu held.
-func (s *sock) release() {
-	if s.doomed {
-		s.shut()
-	}
-}
-
-// control calls f with the descriptor while it is open. Called with Conn.mu held.
-func (s *sock) control(f func(fd uintptr)) {
-	if s.fd >= 0 {
-		f(uintptr(s.fd))
-	}
-}
-
-// readable reads what came and handles it. An error ends the connection.
-func (c *Conn) readable() error {
-	in, s := &c.in, c.sock
-	reads := maxReads
-	if c.pauser != nil {
-		reads = maxReadsAhead
-	}
-	for range reads {
-		in.attach()
-		room := in.room()
-		n, err := unix.Read(s.fd, room)
-		switch {
-		case err == unix.EAGAIN || err == unix.EINTR:
-			in.detach()
-			return nil
-		case err != nil:
-			return readError(err)
-		case n == 0:
-			return readError(io.EOF)
-		}
-		in.took(n)
-		s.p.taken += n
-		if err := c.handle(); err != nil || n < len(room) {
-			return err
-		}
-	}
-	return nil
-}
-
-// pause tells a handler that wants to know that it has seen all there was, or as
-// much as one connection may bring at a time.
-func (c *Conn) pause() {
-	if in := &c.in; c.pauser != nil && in.handled {
-		in.handled = false
-		c.pauser.Paused(in.batch, c)
-	}
-}
-
-// handle parses what was read, and sees to it that a cut message does not stay so.
-func (c *Conn) handle() error {
-	in, s := &c.in, c.sock
-	in.attach()
-	in.handled = in.handled || len(in.pending()) > 0
-	err := c.parse()
-	in.detach()
-	if err != nil {
-		return err
-	}
-	if len(in.pending()) == 0 {
-		return nil
-	}
-	if in.since.IsZero() {
-		in.since = time.Now()
-	}
-	if in.armed {
-		return nil // timeUp will look at what is cut then
-	}
-	in.armed = true
-	s.alarm(c, c.patience())
-	return nil
-}
-
-// alarm makes the loop look after c once d has passed.
-func (s *sock) alarm(c *Conn, d time.Duration) {
-	if s.timer == nil {
-		s.timer = time.AfterFunc(d, func() { s.p.call(c) })
-		return
-	}
-	s.timer.Reset(d)
-}
-
-// timeUp handles a call by one of the timers.
-func (c *Conn) timeUp() error {
-	in, s := &c.in, c.sock
-	c.mu.Lock()
-	over := c.lingering && !time.Now().Before(s.lingerBy)
-	c.mu.Unlock()
-	if over {
-		return ErrClosed
-	}
-	if !in.armed || in.since.IsZero() {
-		in.armed = false
-		return nil
-	}
-	left := c.patience()
-	if left <= 0 {
-		return fmt.Errorf("%w: %d octets in %v", ErrProgress, len(in.pending()), time.Since(in.since).Round(time.Second))
-	}
-	s.alarm(c, left)
-	return nil
-}
-
-// attach gives in a buffer to read into: the poller's, or, where large messages come
-// one after another, one that a whole message fits into, to be shared by reference.
-func (in *input) attach() {
-	switch {
-	case in.buf == nil && in.big == nil && in.hint > 0:
-		in.buf = newSlab(in.hint)
-		in.size, in.r, in.w, in.filled = len(in.buf.b), 0, 0, false
-		return
-	case in.buf == in.scratch, in.buf != nil && (in.w-in.r > smallRest || in.big != nil):
-		return
-	}
-	n := 0
-	if in.buf != nil {
-		n = copy(in.scratch.b, in.buf.b[in.r:in.w])
-		in.buf.release()
-	}
-	in.scratch.retain()
-	in.buf, in.size, in.r, in.w, in.filled = in.scratch, len(in.scratch.b), 0, n, false
-}
-
-// detach keeps only what was not parsed.
-func (in *input) detach() {
-	if in.buf == nil {
-		return
-	}
-	rest := in.w - in.r
-	switch {
-	case rest == 0:
-		in.buf.release()
-		in.buf, in.size, in.r, in.w = nil, 0, 0, 0
-	case in.buf == in.scratch || in.size > 4*rest:
-		n := rest
-		if rest > smallRest { // the next read goes behind it
-			n = max(rest+overread, min(4*rest, maxBuffer))
-		}
-		in.resize(n)
-	}
-}
-
-// await leaves the rest of the output to the poller: it goes on when the
-// descriptor takes more. Called with mu held by the writer.
-func (s *sock) await(c *Conn) {
-	s.blocked = true
-	s.writeBy = time.Now().Add(c.cfg.WriteTimeout)
-	if !s.polled {
-		s.polled = true
-		s.ask(c)
-	}
-	if s.patience == nil {
-		s.patience = time.AfterFunc(c.cfg.WriteTimeout, c.stuck)
-	}
-}
-
-// ask changes what epoll tells. Called with mu held.
-func (s *sock) ask(c *Conn) {
-	if s.generation == 0 {
-		return // open will ask
-	}
-	if err := unix.EpollCtl(s.p.epoll, unix.EPOLL_CTL_MOD, s.fd, s.interest()); err != nil && !c.closed.Load() {
-		c.closeLocked(fmt.Errorf("zsock: epoll: %w", err))
-	}
-}
-
-// writable goes on with output that was left to the poller.
-func (c *Conn) writable() {
-	s := c.sock
-	c.mu.Lock()
-	if s.blocked {
-		s.blocked, c.writing = false, false // flush takes it from here
-	}
-	c.mu.Unlock()
-	c.flush()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s.polled && !s.blocked && s.fd >= 0 {
-		s.polled = false
-		s.ask(c)
-	}
-}
-
-// stuck runs when nothing may have been written for WriteTimeout.
-func (c *Conn) stuck() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.sock
-	left := time.Until(s.writeBy)
-	switch {
-	case !s.blocked || c.closed.Load():
-		s.patience = nil
-	case left > 0:
-		s.patience.Reset(left)
-	default:
-		c.failOutput(os.ErrDeadlineExceeded)
-	}
-}
-
-// stopTalking says to the peer that nothing more comes. Called with mu held.
-func (s *sock) stopTalking(c *Conn) {
-	_ = unix.Shutdown(s.fd, syscall.SHUT_WR)
-	s.lingerBy = time.Now().Add(lingerTime)
-	time.AfterFunc(lingerTime, func() { s.p.call(c) })
-}
-
-// writeShared writes what the descriptor takes now.
-func (c *Conn) writeShared() (int, error) {
-	n, err := writeSegments(c.sock.fd, c.cur.segments)
-	if errors.Is(err, unix.EAGAIN) {
-		return 0, nil
-	}
-	return max(n, 0), err
 }
