@@ -6,11 +6,14 @@
 #   ii   1 connection x 128 in flight, 1 worker session that runs 128 at once
 #   iii 64 connections x  4 in flight, 8 worker sessions in one process, 32 each
 #
-# It prints rate, latency, and the CPU time each process spends per call (user and
-# system, from /proc). It asserts nothing: figures drift by 30 % from hour to hour,
-# so compare only rows of one run.
+# It prints rate, latency, the CPU time each process spends per call (user and
+# system, from /proc), and how much of the machine was busy with anything else
+# meanwhile. It asserts nothing: figures drift by 30 % from hour to hour, and rate and
+# latency say little where others are busy, for a thread that has to wait for its turn
+# waits for milliseconds. So compare only rows of one run, and medians of many short
+# rounds: given the binaries of two versions, it measures them in turn.
 #
-#   BIN=DIR        binaries (default ./bin, made by make build)
+#   BIN="DIR..."   binaries (default ./bin, made by make build), of one or more versions
 #   DURATION=3s    of each measurement
 #   ROUNDS=1       measurements of each shape
 #   SYSCALLS=1     count system calls per call, too, in runs of their own (needs strace)
@@ -22,8 +25,12 @@ ROUNDS=${ROUNDS:-1}
 SYSCALLS=${SYSCALLS:-}
 tick_us=$((1000000 / $(getconf CLK_TCK)))
 
-for name in mdbroker mdworker mdcli; do
-	test -x "$BIN/$name" || { echo "$BIN/$name is missing: run make build first" >&2; exit 1; }
+processors=$(getconf _NPROCESSORS_ONLN)
+
+for bin in $BIN; do
+	for name in mdbroker mdworker mdcli; do
+		test -x "$bin/$name" || { echo "$bin/$name is missing: run make build first" >&2; exit 1; }
+	done
 done
 if [ -n "$SYSCALLS" ] && ! command -v strace >/dev/null; then
 	echo "SYSCALLS is set, but strace is missing (apt-get install strace)" >&2
@@ -31,10 +38,11 @@ if [ -n "$SYSCALLS" ] && ! command -v strace >/dev/null; then
 fi
 
 dir=$(mktemp -d)
-broker= worker=
+brokers= workers= # process ids
 finish() {
-	[ -z "$worker" ] || kill "$worker" 2>/dev/null || true
-	[ -z "$broker" ] || kill "$broker" 2>/dev/null || true
+	for pid in $workers $brokers; do
+		kill "$pid" 2>/dev/null || true
+	done
 	wait
 	rm -rf "$dir"
 }
@@ -47,6 +55,12 @@ ticks() { sed 's/.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'; }
 
 # ended_ticks: the same of all ended children of this shell.
 ended_ticks() { sed 's/.*) //' "/proc/$$/stat" | awk '{ print $14 + $15 }'; }
+
+# busy_ticks: what all processes and the hypervisor's other guests have used.
+busy_ticks() { awk '$1 == "cpu" { print $2 + $3 + $4 + $7 + $8 + $9 }' /proc/stat; }
+
+# now_ticks: the time since boot.
+now_ticks() { awk -v us="$tick_us" '{ printf "%d\n", $1 * 1000000 / us }' /proc/uptime; }
 
 # field NAME: one number of the JSON result.
 field() { sed -n "s/.*\"$1\":\([0-9.e+]*\).*/\1/p" "$dir/result"; }
@@ -62,32 +76,45 @@ await() {
 	exit 1
 }
 
+# A version is one element of BIN; number is its place there. What runs of it is kept
+# in files, $dir/endpoint-NUMBER and so on.
+
+start_broker() {
+	"$bin/mdbroker" --listen tcp://127.0.0.1:0 --publish "" --subscribe "" --http "" 2>"$dir/broker-log-$number" &
+	brokers="$brokers $!"
+	echo $! >"$dir/broker-$number"
+	await "$dir/broker-log-$number" 'listening role=requests'
+	sed -n 's/^listening role=requests endpoint=//p' "$dir/broker-log-$number" >"$dir/endpoint-$number"
+}
+
 start_worker() { # sessions, concurrency
-	"$BIN/mdworker" --broker "$endpoint" echo --instances "$1" --concurrency "$2" 2>"$dir/worker" &
-	worker=$!
+	"$bin/mdworker" --broker "$endpoint" echo --instances "$1" --concurrency "$2" 2>"$dir/worker-log" &
+	workers="$workers $!"
+	echo $! >"$dir/worker-$number"
 	for _ in $(seq 100); do
-		[ "$("$BIN/mdcli" --broker "$endpoint" -o jsonl workers | wc -l)" -eq "$1" ] && return
+		[ "$("$bin/mdcli" --broker "$endpoint" -o jsonl workers | wc -l)" -eq "$1" ] && return
 		sleep 0.1
 	done
 	echo "the worker is not ready; its log says:" >&2
-	cat "$dir/worker" >&2
+	cat "$dir/worker-log" >&2
 	exit 1
 }
 
 bench() { # connections, in flight, duration
-	"$BIN/mdcli" --broker "$endpoint" -o json bench echo --connections "$1" --inflight "$2" --size 64 --duration "$3" >"$dir/result"
+	"$bin/mdcli" --broker "$endpoint" -o json bench echo --connections "$1" --inflight "$2" --size 64 --duration "$3" >"$dir/result"
 }
 
 measure() { # shape, connections, in flight
-	broker_ticks=$(ticks "$broker") worker_ticks=$(ticks "$worker") client_ticks=$(ended_ticks)
+	b=$(ticks "$broker") w=$(ticks "$worker") c=$(ended_ticks) all=$(busy_ticks) time=$(now_ticks)
 	bench "$2" "$3" "$DURATION"
-	client_ticks=$(($(ended_ticks) - client_ticks))
-	broker_ticks=$(($(ticks "$broker") - broker_ticks)) worker_ticks=$(($(ticks "$worker") - worker_ticks))
+	time=$(($(now_ticks) - time)) all=$(($(busy_ticks) - all)) c=$(($(ended_ticks) - c))
+	b=$(($(ticks "$broker") - b)) w=$(($(ticks "$worker") - w))
 	awk -v shape="$1" -v load="$2 x $3" -v calls="$(field calls)" -v rate="$(field rate)" \
-		-v p50="$(field p50_us)" -v p99="$(field p99_us)" -v us="$tick_us" \
-		-v c="$client_ticks" -v b="$broker_ticks" -v w="$worker_ticks" 'BEGIN {
-			printf "%-5s %9s %10.0f %8d %8d %9.2f %8.2f %8.2f %8.2f\n",
-				shape, load, rate, p50, p99, c * us / calls, b * us / calls, w * us / calls, (c + b + w) * us / calls }'
+		-v p50="$(field p50_us)" -v p99="$(field p99_us)" -v us="$tick_us" -v bin="$bin" \
+		-v c="$c" -v b="$b" -v w="$w" -v others=$((all - b - c - w)) -v time=$((time * processors)) 'BEGIN {
+			printf "%-5s %9s %10.0f %8d %8d %9.2f %8.2f %8.2f %8.2f %7.0f%%  %s\n", shape, load, rate, p50, p99,
+				c * us / calls, b * us / calls, w * us / calls, (c + b + w) * us / calls,
+				100 * (others > 0 ? others : 0) / (time > 0 ? time : 1), bin }'
 }
 
 # count_syscalls: attach to broker and worker for one second's load. Tracing slows
@@ -105,24 +132,35 @@ count_syscalls() { # shape, connections, in flight
 	done
 }
 
-shape() { # name, connections, in flight, sessions, concurrency
-	start_worker "$4" "$5"
-	for _ in $(seq "$ROUNDS"); do
-		measure "$1" "$2" "$3"
+# each COMMAND...: run it for each version, with its processes in variables.
+each() {
+	number=0
+	for bin in $BIN; do
+		number=$((number + 1))
+		[ ! -e "$dir/endpoint-$number" ] || read -r endpoint <"$dir/endpoint-$number"
+		[ ! -e "$dir/broker-$number" ] || read -r broker <"$dir/broker-$number"
+		[ ! -e "$dir/worker-$number" ] || read -r worker <"$dir/worker-$number"
+		"$@"
 	done
-	[ -z "$SYSCALLS" ] || count_syscalls "$1" "$2" "$3"
-	kill "$worker"
-	wait "$worker" || true
-	worker=
 }
 
-"$BIN/mdbroker" --listen tcp://127.0.0.1:0 --publish "" --subscribe "" --http "" 2>"$dir/broker" &
-broker=$!
-await "$dir/broker" 'listening role=requests'
-endpoint=$(sed -n 's/^listening role=requests endpoint=//p' "$dir/broker")
+shape() { # name, connections, in flight, sessions, concurrency
+	each start_worker "$4" "$5"
+	for _ in $(seq "$ROUNDS"); do
+		each measure "$1" "$2" "$3"
+	done
+	[ -z "$SYSCALLS" ] || each count_syscalls "$1" "$2" "$3"
+	for pid in $workers; do
+		kill "$pid"
+		wait "$pid" || true
+	done
+	workers=
+}
+
+each start_broker
 
 printf '%-5s %9s %10s %8s %8s    %s\n' "" "" "" "" "" 'CPU us per call'
-printf '%-5s %9s %10s %8s %8s %9s %8s %8s %8s\n' shape load calls/s "p50 us" "p99 us" client broker worker total
+printf '%-5s %9s %10s %8s %8s %9s %8s %8s %8s %8s  %s\n' shape load calls/s "p50 us" "p99 us" client broker worker total others of
 shape i 1 1 1 1
 shape ii 1 128 1 128
 shape iii 64 4 8 32
