@@ -27,7 +27,7 @@ type HelloMap struct {
 	Tags        []string `msgpack:"tags,omitempty"`
 	Revision    int      `msgpack:"revision,omitempty"`
 
-	// Of peers only.
+	// Of links between brokers only.
 	Name        string `msgpack:"name,omitempty"`
 	Incarnation string `msgpack:"incarnation,omitempty"`
 	Zone        string `msgpack:"zone,omitempty"`
@@ -36,7 +36,8 @@ type HelloMap struct {
 	Advertise   string `msgpack:"advertise,omitempty"`
 }
 
-// WelcomeMap is the map of WELCOME: the broker's side of a session.
+// WelcomeMap is the map of WELCOME: the broker's side of a session. On a link
+// between brokers WELCOME has a HelloMap.
 type WelcomeMap struct {
 	Revision    int      `msgpack:"revision"`
 	HeartbeatMs int      `msgpack:"heartbeat_ms"`
@@ -47,10 +48,6 @@ type WelcomeMap struct {
 	Others      []string `msgpack:"others,omitempty"`    // where linked brokers say that theirs may
 	Publish     []string `msgpack:"publish,omitempty"`   // where PUB sockets connect
 	Subscribe   []string `msgpack:"subscribe,omitempty"` // where SUB sockets connect
-
-	// Of peers only.
-	Zone     string `msgpack:"zone,omitempty"`
-	UpdateMs int    `msgpack:"update_ms,omitempty"`
 }
 
 // ErrorMap is the map of an answer whose status is not OK.

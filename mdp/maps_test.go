@@ -18,7 +18,7 @@ func TestMapsRoundTrip(t *testing.T) {
 		&HelloMap{Instance: "0123456789abcdef", Host: "h", PID: 7, Version: "1.0", Concurrency: 4, Scope: "local", Reads: true, Tags: []string{"a", "b"},
 			Revision: Revision, Name: "n", Incarnation: "i", Zone: "z", UpdateMs: 5, Advertise: "tcp://h:1"},
 		&WelcomeMap{Revision: Revision, HeartbeatMs: 1000, MaxMessage: 1 << 40, Name: "n", Incarnation: "i", Endpoints: []string{"tcp://h:1"},
-			Publish: []string{"tcp://h:2"}, Subscribe: []string{"tcp://h:3"}, Zone: "z", UpdateMs: 5},
+			Publish: []string{"tcp://h:2"}, Subscribe: []string{"tcp://h:3"}},
 		&ErrorMap{Text: "broken", RetryMs: 250},
 	} {
 		got := reflect.New(reflect.TypeOf(m).Elem()).Interface()

@@ -6,7 +6,7 @@
 // connection is gone or the drain timed out. All state of a session is guarded by
 // session.mu.
 //
-// Start at New and Run (worker.go), then session.go for a session's life, inbound.go
-// for what a broker says, crew.go for who runs the handlers, request.go and serve.go
-// for a request's life.
+// Start at New and Run (worker.go), then session.go for a session's life and drain.go
+// for its end, inbound.go for what a broker says, crew.go for who runs the handlers,
+// request.go and serve.go for a request's life.
 package worker

@@ -97,9 +97,10 @@ func readAnswer(r *bufio.Reader, max int) (a answer) {
 		if err != nil {
 			return answer{err: err}
 		}
-		if max -= int(size); max < 0 {
+		if uint64(size) > uint64(max) {
 			return answer{err: errTooBig}
 		}
+		max -= int(size)
 		var frame bytes.Buffer
 		if _, err := io.CopyN(&frame, r, int64(size)); err != nil {
 			return answer{err: cutShort(err)}
