@@ -14,11 +14,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/mdmesh/mdmesh/bench/procs"
@@ -38,20 +36,7 @@ type settings struct {
 	out     string    // OUT=bench/results/balance.json
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	var err error
-	if len(os.Args) > 3 && os.Args[1] == "role" {
-		err = runRole(ctx, os.Args[2], os.Args[3], os.Args[4:])
-	} else {
-		err = run(ctx)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench-balance:", err)
-		os.Exit(1)
-	}
-}
+func main() { procs.Main("bench-balance", run, runRole) }
 
 func fromEnvironment() (s settings, err error) {
 	list := func(name, otherwise string) (out []float64) {
@@ -149,7 +134,11 @@ func startBroker(ctx context.Context, g *procs.Group, system string) (endpoint s
 //	broker nats                        prints "listening ENDPOINT"
 //	worker SYSTEM ENDPOINT             prints "ready"
 //	caller SYSTEM ENDPOINT PLAN FILE   runs the plan, writes the records, prints "ready"
-func runRole(ctx context.Context, role, system string, args []string) error {
+func runRole(ctx context.Context, args []string) error {
+	if len(args) < 2 {
+		return fmt.Errorf("no role %q", args)
+	}
+	role, system, args := args[0], args[1], args[2:]
 	ctx, _ = procs.Told(ctx)
 	ready := func() { fmt.Println("ready") }
 	switch {
@@ -166,26 +155,13 @@ func runRole(ctx context.Context, role, system string, args []string) error {
 }
 
 func call(ctx context.Context, system, endpoint, plan, file string, ready func()) error {
-	var p work.Plan
-	if err := json.Unmarshal([]byte(plan), &p); err != nil {
-		return fmt.Errorf("plan %q: %w", plan, err)
-	}
-	submit := submitNATS
-	if system == "mdmesh" {
-		submit = func(ctx context.Context, endpoint string, p work.Plan) ([]work.Record, error) {
+	err := work.Perform(plan, file, func(p work.Plan) ([]work.Record, error) {
+		if system == "mdmesh" {
 			return sleep.Submit(ctx, []string{endpoint}, p)
 		}
-	}
-	records, err := submit(ctx, endpoint, p)
+		return submitNATS(ctx, endpoint, p)
+	})
 	if err != nil {
-		return err
-	}
-	f, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := work.WriteRecords(f, records); err != nil {
 		return err
 	}
 	ready()

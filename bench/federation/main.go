@@ -12,12 +12,10 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/mdmesh/mdmesh/bench/procs"
@@ -41,20 +39,7 @@ type settings struct {
 	out   string        // OUT=bench/results/federation.json
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	var err error
-	if len(os.Args) > 3 && os.Args[1] == "role" {
-		err = runRole(ctx, os.Args[2], os.Args[3], os.Args[4:])
-	} else {
-		err = run(ctx)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench-federation:", err)
-		os.Exit(1)
-	}
-}
+func main() { procs.Main("bench-federation", run, runRole) }
 
 func fromEnvironment() (s settings, err error) {
 	list := func(name, otherwise string) (out []float64) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strconv"
 
 	"github.com/mdmesh/mdmesh/bench/load"
@@ -21,7 +20,11 @@ import (
 //	echo ENDPOINT                   workers of shape iii
 //	caller PLAN FILE ENDPOINT...    runs the plan and writes the records, then is ready
 //	callers CALLERS ENDPOINT        prints "result JSON" in the end
-func runRole(ctx context.Context, role, first string, rest []string) error {
+func runRole(ctx context.Context, args []string) error {
+	if len(args) < 2 {
+		return fmt.Errorf("no role %q", args)
+	}
+	role, first, rest := args[0], args[1], args[2:]
 	ctx, _ = procs.Told(ctx)
 	ready := func() { fmt.Println("ready") }
 	switch {
@@ -53,20 +56,8 @@ func echo(ctx context.Context, endpoint string, ready func()) error {
 }
 
 func call(ctx context.Context, plan, file string, endpoints []string, ready func()) error {
-	var p work.Plan
-	if err := json.Unmarshal([]byte(plan), &p); err != nil {
-		return fmt.Errorf("plan %q: %w", plan, err)
-	}
-	records, err := sleep.Submit(ctx, endpoints, p)
+	err := work.Perform(plan, file, func(p work.Plan) ([]work.Record, error) { return sleep.Submit(ctx, endpoints, p) })
 	if err != nil {
-		return err
-	}
-	f, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := work.WriteRecords(f, records); err != nil {
 		return err
 	}
 	ready()

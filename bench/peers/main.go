@@ -9,25 +9,6 @@
 // Start at grid (shape.go), then system (system.go) and bench.round (bench.go).
 package main
 
-import (
-	"context"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
-)
+import "github.com/mdmesh/mdmesh/bench/procs"
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	var err error
-	if len(os.Args) > 2 && os.Args[1] == "role" {
-		err = runRole(ctx, os.Args[2:])
-	} else {
-		err = runAll(ctx)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench-peers:", err)
-		os.Exit(1)
-	}
-}
+func main() { procs.Main("bench-peers", runAll, runRole) }

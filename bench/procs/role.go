@@ -3,8 +3,11 @@ package procs
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
+	"syscall"
 )
 
 // Self is the command of the running program with other arguments: in another role.
@@ -21,6 +24,24 @@ func (g *Group) Role(ctx context.Context, name string, args ...string) (*Proc, e
 	}
 	_, err = p.Line(ctx, "ready")
 	return p, err
+}
+
+// Main is the main function of a program that starts itself in roles: it is run, or
+// role in a process of Role, with the name of the role and its arguments. Ctrl-C ends
+// the context of both.
+func Main(program string, run func(context.Context) error, role func(ctx context.Context, args []string) error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if len(os.Args) > 2 && os.Args[1] == "role" {
+		err = role(ctx, os.Args[2:])
+	} else {
+		err = run(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, program+":", err)
+		os.Exit(1)
+	}
 }
 
 // Told is for a process in a role: it gives the lines it is told, and a context that

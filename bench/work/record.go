@@ -3,8 +3,11 @@ package work
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -113,6 +116,24 @@ func (r *Records) Answered(answer []byte, err error) {
 	if r.left--; r.left == 0 {
 		close(r.done)
 	}
+}
+
+// Perform is what the process of a caller does: it has submit run a plan, given as
+// JSON, and writes the records to a file.
+func Perform(plan, file string, submit func(Plan) ([]Record, error)) error {
+	var p Plan
+	if err := json.Unmarshal([]byte(plan), &p); err != nil {
+		return fmt.Errorf("plan %q: %w", plan, err)
+	}
+	records, err := submit(p)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(WriteRecords(f, records), f.Close())
 }
 
 // WriteRecords writes them for another process.
