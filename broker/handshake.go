@@ -60,7 +60,7 @@ func refusal(err error) *mdp.Error {
 // refused takes a WELCOME that denies the link.
 func (l *link) refused(err *mdp.Error) {
 	switch name := string(l.c.cmd.Service); {
-	case err.Status == mdp.Conflict && err.Text == errSelf.Error():
+	case err.Status == mdp.Conflict && name == l.b.name: // a namesake says NOT_TAKEN
 		l.c.z.Close(errSelf)
 	case err.Status == mdp.Conflict:
 		l.b.mu.Lock()
