@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mdmesh/mdmesh/internal/cli"
 )
@@ -46,7 +48,9 @@ func TestUsage(t *testing.T) {
 		if !strings.Contains(c.args, "--data") && len(args) > 0 {
 			args = append(args, "--data", data)
 		}
-		code := cli.Run(t.Context(), command(), args, &out, &talk)
+		ctx, stop := context.WithTimeout(t.Context(), 30*time.Second) // what wrongly works would run for ever
+		code := cli.Run(ctx, command(), args, &out, &talk)
+		stop()
 		if code != c.code || !strings.Contains(talk.String(), c.says) || strings.Count(talk.String(), "\n") != 1 || out.Len() > 0 {
 			t.Errorf("mdservice %s: exit code %d, said %q, printed %q; want %d, %q", c.args, code, talk.String(), out.String(), c.code, c.says)
 		}

@@ -113,7 +113,7 @@ func TestNoBroker(t *testing.T) {
 			oneLine(t, r, 69, "no broker at tcp://127.0.0.1:1, tcp://127.0.0.1:2", "connection refused")
 		})
 	}
-	for _, endpoint := range []string{"", "localhost", "ipc:///tmp/x"} {
+	for _, endpoint := range []string{"", "localhost", "udp://127.0.0.1:1"} {
 		r := meshproc.Run(t, meshproc.Command(t, "mdcli", "--broker", endpoint, "services"))
 		oneLine(t, r, 64, "tcp://HOST:PORT")
 	}
