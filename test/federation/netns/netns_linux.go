@@ -79,7 +79,7 @@ func need(t testing.TB) {
 	}
 }
 
-// sweep removes what test processes left that were killed.
+// sweep removes what test processes left that were killed, and what runs there.
 func sweep() {
 	out, err := exec.Command("ip", "netns", "list").Output()
 	if err != nil {
@@ -90,6 +90,12 @@ func sweep() {
 		rest, ours := strings.CutPrefix(name, prefix)
 		text, _, _ := strings.Cut(rest, "-")
 		if pid, err := strconv.Atoi(text); ours && err == nil && syscall.Kill(pid, 0) == syscall.ESRCH {
+			inside, _ := exec.Command("ip", "netns", "pids", name).Output()
+			for pid := range strings.FieldsSeq(string(inside)) {
+				if pid, err := strconv.Atoi(pid); err == nil {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+			}
 			_ = exec.Command("ip", "netns", "delete", name).Run()
 		}
 	}
