@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mdmesh/mdmesh/test/meshproc"
 )
 
 // prefix begins the names of our namespaces; the number of the test process and a
@@ -89,7 +91,7 @@ func sweep() {
 		name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
 		rest, ours := strings.CutPrefix(name, prefix)
 		text, _, _ := strings.Cut(rest, "-")
-		if pid, err := strconv.Atoi(text); ours && err == nil && syscall.Kill(pid, 0) == syscall.ESRCH {
+		if pid, err := strconv.Atoi(text); ours && err == nil && !meshproc.Alive(pid) {
 			inside, _ := exec.Command("ip", "netns", "pids", name).Output()
 			for pid := range strings.FieldsSeq(string(inside)) {
 				if pid, err := strconv.Atoi(pid); err == nil {
