@@ -106,7 +106,7 @@ func workPlain(ctx context.Context, endpoint string, s shape, ready func()) erro
 	defer stop()
 	failed := make(chan error, s.Sessions)
 	for range s.Sessions {
-		c, err := zsock.Dial(ctx, endpoint, zsock.Config{Type: zsock.Dealer}, plainWorker{})
+		c, err := zsock.Dial(ctx, endpoint, zsock.Config{Type: zsock.Dealer, Shared: true}, plainWorker{})
 		if err != nil {
 			return err
 		}
