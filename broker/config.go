@@ -27,7 +27,8 @@ type Config struct {
 	// Zone names where this broker stands; those of other zones are farther than all
 	// of the same one. Brokers without a zone are near everybody.
 	Zone string
-	// Advertise is the endpoint peers and clients are told; default the bound ones.
+	// Advertise is the endpoint that clients and peers are told in place of the bound
+	// ones. Without it peers are told none, so that their clients do not learn of us.
 	Advertise string
 
 	// Heartbeat is the interval for native sessions, both ways; default 1 s. Three

@@ -118,8 +118,8 @@ func (o *options) limits(f *pflag.FlagSet) {
 	}
 	bytes(&o.maxMessage, "max-message", d.MaxMessage, "largest message, such as 64MiB")
 	f.IntVar(&o.cfg.MaxRequests, "max-requests", d.MaxRequests, "requests queued for one service; more are answered BUSY")
-	bytes(&o.maxBytes, "max-bytes", d.MaxBytes, "octets of all requests of one service; more are answered BUSY")
-	bytes(&o.maxTotal, "max-total-bytes", d.MaxTotalBytes, "octets of all requests held; more are answered BUSY")
+	bytes(&o.maxBytes, "max-bytes", d.MaxBytes, "octets of memory for the requests of one service; more are answered BUSY")
+	bytes(&o.maxTotal, "max-total-bytes", d.MaxTotalBytes, "octets of memory for all requests held; more are answered BUSY")
 	f.IntVar(&o.cfg.MaxServices, "max-services", d.MaxServices, "services known at once; more are refused")
 }
 
