@@ -23,8 +23,8 @@ func TestREADMEHasTheLastResults(t *testing.T) {
 	if !bytes.Equal(text, fresh) {
 		t.Error("README's tables are not those of bench/results: run make bench-table")
 	}
-	if n := len(section.FindAll(text, -1)); n != 2 {
-		t.Errorf("README has %d tables of measurements, want peers and balance", n)
+	if n := len(section.FindAll(text, -1)); n != 3 {
+		t.Errorf("README has %d tables of measurements, want peers, balance and faults", n)
 	}
 }
 
