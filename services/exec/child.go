@@ -20,6 +20,8 @@ const stopGrace = 500 * time.Millisecond
 // child is one run of a program that stays.
 type child struct {
 	s       *Service
+	asked   bool
+	barren  int // children before it, in the same place, that have answered nothing
 	cmd     *osexec.Cmd
 	in, out *os.File
 	stderr  sharedTail
@@ -119,7 +121,10 @@ var errKilled = errors.New("killed with its request")
 // serve has the child answer one request. An error says why the child is of no use
 // any more; if it lives it must be ended.
 func (c *child) serve(j *job) error {
-	c.stderr.clear()
+	if c.asked {
+		c.stderr.clear() // it was about another request
+	}
+	c.asked = true
 	request := appendRequest(nil, newHeader(j.ctx, j.r), j.r.Body)
 	type result struct {
 		n   int
@@ -159,7 +164,7 @@ func (c *child) serve(j *job) error {
 	err := c.failure(a.err)
 	if a.err == io.EOF && written.n == unread(c.in) {
 		// It had ended before it knew of the request.
-		j.end(nil, mdp.Errorf(mdp.NotTaken, "not started"))
+		j.end(nil, c.giveBack(err))
 		return err
 	}
 	j.end(nil, err)
@@ -233,8 +238,9 @@ func (c *child) idle(ctx context.Context) (*job, error) {
 	case j := <-c.s.jobs:
 		select {
 		case a := <-c.answers: // what it said before must not become the answer
-			j.end(nil, mdp.Errorf(mdp.NotTaken, "not started"))
-			return nil, c.unasked(a)
+			err := c.unasked(a)
+			j.end(nil, c.giveBack(err))
+			return nil, err
 		default:
 			return j, nil
 		}
@@ -243,6 +249,15 @@ func (c *child) idle(ctx context.Context) (*job, error) {
 	case <-ctx.Done():
 		return nil, nil
 	}
+}
+
+// giveBack is the answer to a request that the child ended without reading: another
+// one takes it, unless none can be kept alive.
+func (c *child) giveBack(why error) error {
+	if c.barren >= hopeless {
+		return noChild(why)
+	}
+	return mdp.Errorf(mdp.NotTaken, "not started")
 }
 
 // unasked says why a child that wrote, or ended, without a request is of no use.

@@ -17,6 +17,10 @@ const (
 	maxPause = 2 * time.Second
 	// patience is how long a request waits for a child when none can be kept alive.
 	patience = 2 * time.Second
+	// hopeless is after how many children in a row that ended without an answer a
+	// request that the next one does not read is answered, and not given back: it
+	// would come again and again.
+	hopeless = 3
 )
 
 // Counters are totals of a service with Persistent.
@@ -63,26 +67,31 @@ func (s *Service) ask(ctx context.Context, r *worker.Request) ([][]byte, error) 
 			return nil, mdp.Errorf(mdp.NotTaken, "not started: %v", context.Cause(ctx))
 		case <-late.C:
 			if why := s.broken.Load(); why != nil && s.alive.Load() == 0 {
-				return nil, mdp.Errorf(mdp.AppError, "no child can be kept alive: %v", *why)
+				return nil, noChild(*why)
 			}
 			late.Reset(patience)
 		}
 	}
 }
 
+func noChild(why error) error {
+	return mdp.Errorf(mdp.AppError, "no child can be kept alive: %v", why)
+}
+
 // keep keeps one place: a child at a time, until ctx ends.
 func (s *Service) keep(ctx context.Context) {
-	pause := minPause
+	pause, barren := minPause, 0
 	for ctx.Err() == nil {
-		answered, err := s.live(ctx)
+		answered, err := s.live(ctx, barren)
 		if ctx.Err() != nil {
 			return
 		}
 		if answered {
-			pause = minPause
+			pause, barren = minPause, 0
 		}
 		if err != nil {
 			s.counters.ended.Add(1)
+			barren++
 			s.broken.Store(&err)
 			s.cfg.Logger.Warn("child ended, starting another one", "command", s.cfg.Command[0], "error", err, "pause", pause)
 			if !wait(ctx, pause/2+rand.N(pause/2)) {
@@ -93,14 +102,15 @@ func (s *Service) keep(ctx context.Context) {
 	}
 }
 
-// live is a child's life. It tells whether the child has answered anything, and why
+// live is a child's life, after barren others that have answered nothing. It tells whether the child has answered anything, and why
 // it ended, nil if it was us who ended it.
-func (s *Service) live(ctx context.Context) (answered bool, err error) {
+func (s *Service) live(ctx context.Context, barren int) (answered bool, err error) {
 	c, err := s.spawn(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer c.end()
+	c.barren = barren
 	s.counters.started.Add(1)
 	s.alive.Add(1)
 	defer s.alive.Add(-1)
