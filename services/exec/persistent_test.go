@@ -94,8 +94,8 @@ func obey(frames [][]byte) {
 	case "huge":
 		say(answerOK, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff)
 	case "twice":
-		reply(answerOK, []byte("one"))
-		reply(answerOK, []byte("two"))
+		one := appendFrames([]byte{answerOK}, []byte("one"))
+		say(append(one, one...)...) // at once: the next request must not come in between
 	case "wait":
 		program := osexec.Command("sleep", "1000")
 		if err := program.Start(); err != nil {
