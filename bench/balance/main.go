@@ -15,12 +15,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/mdmesh/mdmesh/bench/procs"
 	"github.com/mdmesh/mdmesh/bench/report"
+	"github.com/mdmesh/mdmesh/bench/setting"
 	"github.com/mdmesh/mdmesh/bench/sleep"
 	"github.com/mdmesh/mdmesh/bench/work"
 )
@@ -38,21 +37,13 @@ type settings struct {
 
 func main() { procs.Main("bench-balance", run, runRole) }
 
-func fromEnvironment() (s settings, err error) {
-	list := func(name, otherwise string) (out []float64) {
-		for _, text := range strings.Split(cmp.Or(os.Getenv(name), otherwise), ",") {
-			v, e := strconv.ParseFloat(text, 64)
-			if e != nil || v <= 0 {
-				err = fmt.Errorf("%s=%s: give numbers above 0, such as %s", name, os.Getenv(name), otherwise)
-			}
-			out = append(out, v)
-		}
-		return out
+func fromEnvironment() (settings, error) {
+	var env setting.Env
+	s := settings{
+		loads: env.Numbers("POINTS", "50,70,80,90"), seeds: env.Numbers("SEEDS", "1,2,3"), calls: int(env.Number("CALLS", "100000")),
+		systems: env.Words("SYSTEMS", "mdmesh,nats"), out: env.Text("OUT", "bench/results/balance.json"),
 	}
-	s = settings{loads: list("POINTS", "50,70,80,90"), seeds: list("SEEDS", "1,2,3"), calls: int(list("CALLS", "100000")[0])}
-	s.systems = strings.Split(cmp.Or(os.Getenv("SYSTEMS"), "mdmesh,nats"), ",")
-	s.out = cmp.Or(os.Getenv("OUT"), "bench/results/balance.json")
-	return s, err
+	return s, env.Err
 }
 
 func run(ctx context.Context) error {

@@ -8,18 +8,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/mdmesh/mdmesh/bench/procs"
 	"github.com/mdmesh/mdmesh/bench/report"
+	"github.com/mdmesh/mdmesh/bench/setting"
 	"github.com/mdmesh/mdmesh/bench/work"
 )
 
@@ -41,26 +39,14 @@ type settings struct {
 
 func main() { procs.Main("bench-federation", run, runRole) }
 
-func fromEnvironment() (s settings, err error) {
-	list := func(name, otherwise string) (out []float64) {
-		for _, text := range strings.Split(cmp.Or(os.Getenv(name), otherwise), ",") {
-			v, e := strconv.ParseFloat(text, 64)
-			if e != nil || v <= 0 {
-				err = fmt.Errorf("%s=%s: give numbers above 0, such as %s", name, os.Getenv(name), otherwise)
-			}
-			out = append(out, v)
-		}
-		return out
+func fromEnvironment() (settings, error) {
+	var env setting.Env
+	s := settings{
+		loads: env.Numbers("POINTS", "50,70,80,90"), hot: env.Numbers("HOT", "25,70"), seeds: env.Numbers("SEEDS", "1"),
+		calls: int(env.Number("CALLS", "100000")), spell: env.Duration("DURATION", "5s"),
+		parts: env.Words("PARTS", "points,idle,uneven,hop"), out: env.Text("OUT", "bench/results/federation.json"),
 	}
-	s = settings{loads: list("POINTS", "50,70,80,90"), hot: list("HOT", "25,70"), seeds: list("SEEDS", "1"), calls: int(list("CALLS", "100000")[0])}
-	s.parts = strings.Split(cmp.Or(os.Getenv("PARTS"), "points,idle,uneven,hop"), ",")
-	s.out = cmp.Or(os.Getenv("OUT"), "bench/results/federation.json")
-	spell, e := time.ParseDuration(cmp.Or(os.Getenv("DURATION"), "5s"))
-	if e != nil || spell <= 0 {
-		err = fmt.Errorf("DURATION=%s: give a time such as 5s", os.Getenv("DURATION"))
-	}
-	s.spell = spell
-	return s, err
+	return s, env.Err
 }
 
 func run(ctx context.Context) error {

@@ -102,8 +102,9 @@ func (s *Service) keep(ctx context.Context) {
 	}
 }
 
-// live is a child's life, after barren others that have answered nothing. It tells whether the child has answered anything, and why
-// it ended, nil if it was us who ended it.
+// live is a child's life, after barren others that have answered nothing. It tells
+// whether the child has answered anything, and why it ended, nil if it was us who
+// ended it.
 func (s *Service) live(ctx context.Context, barren int) (answered bool, err error) {
 	c, err := s.spawn(ctx)
 	if err != nil {

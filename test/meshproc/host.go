@@ -108,8 +108,14 @@ func Marked(t testing.TB) (pids []int) {
 // that takes longer than Guard. It returns how long it took.
 func Eventually(t testing.TB, what string, check func() error) time.Duration {
 	t.Helper()
+	return Await(t, what, 20*time.Millisecond, check)
+}
+
+// Await is Eventually for what is measured: it asks at the interval every.
+func Await(t testing.TB, what string, every time.Duration, check func() error) time.Duration {
+	t.Helper()
 	begun := time.Now()
-	ticker := time.NewTicker(20 * time.Millisecond)
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		err := check()

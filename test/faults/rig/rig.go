@@ -117,23 +117,10 @@ func (b *Broker) AwaitService(t testing.TB, name, what string, check func(broker
 }
 
 // Await asks check every few milliseconds until it returns nil, and returns how long
-// that took; it is meshproc.Eventually for what is measured.
+// that took.
 func Await(t testing.TB, what string, check func() error) time.Duration {
 	t.Helper()
-	begun := time.Now()
-	ticker := time.NewTicker(2 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := check()
-		took := time.Since(begun)
-		if err == nil {
-			return took
-		}
-		if took > meshproc.Guard {
-			t.Fatalf("not within %v: %s: %v", meshproc.Guard, what, err)
-		}
-		<-ticker.C
-	}
+	return meshproc.Await(t, what, 2*time.Millisecond, check)
 }
 
 // Stop stops the process as SIGSTOP does and waits until it is.
