@@ -43,7 +43,8 @@ type conn struct {
 // transport is what the broker needs of a connection, which is a *zsock.Conn. As an
 // interface the state behind it can be simulated without sockets and goroutines.
 type transport interface {
-	Send(b *zsock.Batch, head [][]byte, body zsock.Body) error
+	SendNumbered(b *zsock.Batch, head [][]byte, body zsock.Body) (number uint32, err error)
+	Unwritten(number uint32) bool
 	Queued() (messages, octets int)
 	Unsent() int
 	Reads() uint32
@@ -117,23 +118,23 @@ func (c *conn) message(batch *zsock.Batch, m *zsock.Msg) {
 }
 
 // Closed is called by zsock once, after the last message.
-func (b *Broker) Closed(z *zsock.Conn, err error) { z.User.(*conn).ended(err) }
+func (b *Broker) Closed(batch *zsock.Batch, z *zsock.Conn, err error) {
+	z.User.(*conn).ended(batch, err)
+}
 
-func (c *conn) ended(err error) {
+func (c *conn) ended(batch *zsock.Batch, err error) {
 	b := c.b
 	b.untrack(c)
 	if b.log.IsDebug() {
 		b.log.Debug("connection closed", "remote", c.z.Peer().Remote, "reason", err)
 	}
-	var batch zsock.Batch
 	if w := c.worker.Load(); w != nil {
-		w.leave(&batch, err.Error())
+		w.leave(batch, err.Error())
 	}
 	if l := c.link.Load(); l != nil {
-		l.closed(&batch, err)
+		l.closed(batch, err)
 	}
-	c.abandon(&batch)
-	batch.Flush()
+	c.abandon(batch)
 }
 
 // malformed counts a message that no dialect explains. An empty one is what
@@ -172,13 +173,19 @@ var headRooms = sync.Pool{New: func() any { return new(headRoom) }}
 // send writes one command and a body to the connection. It never blocks. The
 // token of a request for a foreign worker becomes its address frame.
 func (c *conn) send(batch *zsock.Batch, cmd *mdp.Command, body zsock.Body) error {
+	_, err := c.sendNumbered(batch, cmd, body)
+	return err
+}
+
+// sendNumbered is send for what is taken back if it was never written.
+func (c *conn) sendNumbered(batch *zsock.Batch, cmd *mdp.Command, body zsock.Body) (number uint32, err error) {
 	room := headRooms.Get().(*headRoom)
 	defer headRooms.Put(room)
 	if cmd.Role == mdp.Worker && cmd.Kind == mdp.Request && cmd.Dialect != mdp.Native {
 		cmd.Address = mdp.AppendAddress(room.address[:0], cmd.Head.Token)
 	}
 	c.sent.Add(1)
-	return c.z.Send(batch, mdp.Append(room.frames[:0], room.scratch[:], cmd), body)
+	return c.z.SendNumbered(batch, mdp.Append(room.frames[:0], room.scratch[:], cmd), body)
 }
 
 // sendControl writes a native command without a body; a refusal means that the

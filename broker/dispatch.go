@@ -236,6 +236,19 @@ func (s *service) claim(batch *zsock.Batch, r *request, i int) {
 	r.holders = append(r.holders[:0], keep)
 }
 
+// left is called when a holder went away by its connection c without an answer to h,
+// and is none of the request's holders any more. What was never written to it, it
+// cannot have started.
+func (s *service) left(batch *zsock.Batch, h held, c *conn, status mdp.Status, why string) {
+	if c.z.Unwritten(h.number) {
+		s.b.count.requestsUnwritten.Add(1)
+		h.r.refusals++
+		s.giveBack(batch, h.r)
+		return
+	}
+	s.lost(batch, h.r, status, why)
+}
+
 // lost is called when a holder went away without an answer: another one tries,
 // unless the rules forbid it (docs/PROTOCOL.md section 7).
 func (s *service) lost(batch *zsock.Batch, r *request, status mdp.Status, why string) {
@@ -263,23 +276,36 @@ func (s *service) mayRedeliver(r *request) bool {
 }
 
 // notTaken is called when a holder says that it never started the request: it
-// goes elsewhere without counting an attempt, but not for ever. The number of an
-// attempt is given again only if it is the last one: two holders never share one.
+// goes elsewhere without counting an attempt, but not for ever.
 func (s *service) notTaken(batch *zsock.Batch, r *request) {
-	if r.last.attempt+1 == r.nextAttempt() {
-		r.deliveries--
-	}
 	if !r.last.doubted {
 		r.refusals++
 	}
+	if r.refusals >= maxRefusals && !r.waits() && !r.trusted(nil) {
+		r.uncount()
+		err := busy("everybody refuses the request")
+		err.MayHaveRun = r.mayHaveRun()
+		s.fail(batch, r, err)
+		return
+	}
+	s.giveBack(batch, r)
+}
+
+// uncount takes back the last delivery, which did not come to anything. The number
+// of an attempt is given again only if it is the last one: two holders never share one.
+func (r *request) uncount() {
+	if r.last.attempt+1 == r.nextAttempt() {
+		r.deliveries--
+	}
+}
+
+// giveBack lets a request that its last holder never started go elsewhere.
+func (s *service) giveBack(batch *zsock.Batch, r *request) {
+	r.uncount()
 	switch {
 	case r.waits(), r.trusted(nil):
 	case r.deliveries >= maxDeliveries:
 		s.lost(batch, r, mdp.WorkerLost, "refused after others were lost")
-	case r.refusals >= maxRefusals:
-		err := busy("everybody refuses the request")
-		err.MayHaveRun = r.mayHaveRun()
-		s.fail(batch, r, err)
 	case r.flags&mdp.FlagNoWait != 0 && !s.offered(s.b.now()):
 		s.fail(batch, r, &mdp.Error{Status: mdp.NoWorker, Text: "nobody takes the request", MayHaveRun: r.mayHaveRun()})
 	case r.guest() && s.meshCapacity == 0:

@@ -97,7 +97,7 @@ func (p *publishers) Message(batch *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
 }
 
 // Closed has nothing to undo: a publisher holds no state here.
-func (p *publishers) Closed(*zsock.Conn, error) {}
+func (p *publishers) Closed(*zsock.Batch, *zsock.Conn, error) {}
 
 // deliver gives an event, topic frame included, to the subscribers here that want
 // it, and tells whether there are any.
@@ -328,7 +328,7 @@ func (p *prefixes) subscribe(prefix string, on bool) (changed, ok bool) {
 }
 
 // Closed forgets the subscriber.
-func (s *subscribers) Closed(c *zsock.Conn, _ error) {
+func (s *subscribers) Closed(_ *zsock.Batch, c *zsock.Conn, _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for prefix := range s.subs[c].set {

@@ -30,7 +30,7 @@ type request struct {
 	deadline   int64    // 0: none
 	deliveries int      // how often it was handed out, NOT_TAKEN not counted
 	partials   int      // forwarded; those that were only collected do not count
-	refusals   int      // answered NOT_TAKEN
+	refusals   int      // answered NOT_TAKEN, or never written to who had it
 	answering  uint16   // attempt of the holder whose answer is being delivered
 	holders    []holder // who may answer; the last one is the newest
 	last       holder   // the one that let go of it last
@@ -71,10 +71,11 @@ type holder struct {
 // held is the other direction: what a worker or route was given. The request is
 // nil once somebody else answered it; the place stays taken until the FINAL comes.
 type held struct {
-	token uint64
-	r     *request
-	moved bool  // taken from a silent worker: its answer is late, even if it was cut short
-	mark  int64 // flight.sent of a worker, behind it
+	token  uint64
+	r      *request
+	moved  bool   // taken from a silent worker: its answer is late, even if it was cut short
+	number uint32 // of the message it was given in
+	mark   int64  // flight.sent of a worker, behind it
 }
 
 func (r *request) token() uint64 { return uint64(r.gen)<<32 | uint64(r.slot) }

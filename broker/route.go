@@ -243,13 +243,14 @@ func (p *route) request(batch *zsock.Batch, r *request, now int64) bool {
 	cmd.Head = mdp.Head{Flags: r.flags&routeFlags | need, Token: r.token(), ID: r.id,
 		Remaining: r.remaining(now), Attempt: r.nextAttempt(), Hops: r.hops - 1, Load: load}
 	cmd.Head.Load.ElapsedMs = elapsedMs(r, now)
-	if err := p.link.c.send(batch, &cmd, r.body); err != nil {
+	number, err := p.link.c.sendNumbered(batch, &cmd, r.body)
+	if err != nil {
 		s.b.count.requestsRefused.Add(1)
 		return false
 	}
 	p.ask(now)
 	r.hold(nil, p, len(p.held), now)
-	p.held = append(p.held, held{token: r.token(), r: r})
+	p.held = append(p.held, held{token: r.token(), r: r, number: number})
 	return true
 }
 
@@ -304,7 +305,7 @@ func (p *route) drop(batch *zsock.Batch) {
 	p.held = nil
 	for _, h := range newestFirst(held) {
 		h.r.dropHolder(nil, p)
-		s.lost(batch, h.r, mdp.PeerLost, "link to broker "+p.link.peerName()+" lost")
+		s.left(batch, h, p.link.c, mdp.PeerLost, "link to broker "+p.link.peerName()+" lost")
 	}
 	s.changed()
 	s.dispatch(batch)

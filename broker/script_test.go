@@ -143,7 +143,7 @@ func (p *peer) beat(batch *zsock.Batch, m *message) {
 	}
 }
 
-func (p *peer) Closed(*zsock.Conn, error) { close(p.closed) }
+func (p *peer) Closed(*zsock.Batch, *zsock.Conn, error) { close(p.closed) }
 
 // dial connects to the broker from a host of the given name.
 func (m *mesh) dial(to *Broker, from string, role mdp.Role, dialect mdp.Dialect) *peer {

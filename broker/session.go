@@ -201,7 +201,7 @@ func (w *worker) exit(batch *zsock.Batch, why string) (n int, left bool) {
 	w.held = nil
 	for _, h := range newestFirst(held) {
 		h.r.dropHolder(w, nil)
-		s.lost(batch, h.r, mdp.WorkerLost, "worker left: "+why)
+		s.left(batch, h, w.conn, mdp.WorkerLost, "worker left: "+why)
 	}
 	s.turnAway(batch)
 	s.changed()

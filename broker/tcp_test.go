@@ -57,7 +57,7 @@ func (e *echoWorker) Message(batch *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
 		reply(batch, c, &mdp.Command{Role: mdp.Worker, Kind: mdp.Heartbeat, Dialect: mdp.Native}, zsock.Body{})
 	}
 }
-func (*echoWorker) Closed(*zsock.Conn, error) {}
+func (*echoWorker) Closed(*zsock.Batch, *zsock.Conn, error) {}
 
 func reply(batch *zsock.Batch, c *zsock.Conn, cmd *mdp.Command, body zsock.Body) {
 	room := headRooms.Get().(*headRoom) // the benchmarks' peers must not allocate either
@@ -98,7 +98,7 @@ func (c *caller) Message(batch *zsock.Batch, z *zsock.Conn, m *zsock.Msg) {
 		}
 	}
 }
-func (c *caller) Closed(*zsock.Conn, error) {}
+func (c *caller) Closed(*zsock.Batch, *zsock.Conn, error) {}
 
 func (c *caller) ask(batch *zsock.Batch, z *zsock.Conn, token uint64) {
 	cmd := mdp.Command{Role: mdp.Client, Kind: mdp.Request, Dialect: mdp.Native, Service: echoService, Head: mdp.Head{Token: token, Attempt: 1, Remaining: 60_000}}

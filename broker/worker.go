@@ -68,7 +68,8 @@ func (w *worker) wait() {
 // request sends r to the worker. When the connection does not take it now, the
 // worker is out of rotation until its queue is empty (service.sweep) or it answers.
 func (w *worker) request(batch *zsock.Batch, r *request, now int64) error {
-	if err := w.sendRequest(batch, r, now); err != nil {
+	number, err := w.sendRequest(batch, r, now)
+	if err != nil {
 		w.service.b.count.requestsRefused.Add(1)
 		if !isUnfit(err) {
 			w.stuck = true
@@ -83,7 +84,7 @@ func (w *worker) request(batch *zsock.Batch, r *request, now int64) error {
 		w.busySince = now
 	}
 	r.hold(w, nil, len(w.held), now)
-	w.held = append(w.held, held{token: r.token(), r: r, mark: w.launch(now, r.size)})
+	w.held = append(w.held, held{token: r.token(), r: r, number: number, mark: w.launch(now, r.size)})
 	w.expectSign(now)
 	w.wait()
 	return nil
@@ -92,16 +93,16 @@ func (w *worker) request(batch *zsock.Batch, r *request, now int64) error {
 // workerFlags are the flags of a request that workers are told.
 const workerFlags = mdp.FlagOnce | mdp.FlagDetached | mdp.FlagRestartable
 
-func (w *worker) sendRequest(batch *zsock.Batch, r *request, now int64) error {
+func (w *worker) sendRequest(batch *zsock.Batch, r *request, now int64) (number uint32, err error) {
 	cmd := mdp.Command{Role: mdp.Worker, Kind: mdp.Request, Dialect: w.dialect, Delimited: w.delimited}
 	cmd.Head.Token = r.token()
 	if w.dialect != mdp.Native {
-		return w.conn.send(batch, &cmd, atLeastOneFrame(r.body))
+		return w.conn.sendNumbered(batch, &cmd, atLeastOneFrame(r.body))
 	}
 	cmd.Service = w.service.nameFrame
 	cmd.Head.Flags, cmd.Head.ID = r.flags&workerFlags, r.id
 	cmd.Head.Remaining, cmd.Head.Attempt = r.remaining(now), r.nextAttempt()
-	return w.conn.send(batch, &cmd, r.body)
+	return w.conn.sendNumbered(batch, &cmd, r.body)
 }
 
 func (w *worker) cancel(batch *zsock.Batch, r *request) {

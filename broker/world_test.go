@@ -153,6 +153,8 @@ type wire struct {
 	there   time.Duration // when the last message to the peer arrives
 	back    time.Duration // when the last one to the broker arrives
 	flying  int           // messages to the peer
+	taken   uint32        // messages to the peer, ever
+	unsent  uint32        // of these the last ones, which the end came before
 	reads   uint32
 	closing bool // nothing more is taken for sending
 	closed  bool // the broker knows
@@ -180,14 +182,14 @@ func (x *wire) Peer() zsock.Peer      { return zsock.Peer{Remote: fmt.Sprint("wi
 func (x *wire) Close(error)           { x.hangUp(0) }
 func (x *wire) CloseAfterFlush(error) { x.hangUp(x.there - x.w.now()) }
 
-// Send is the broker's: what it sends arrives at the peer's host after a while.
-func (x *wire) Send(_ *zsock.Batch, head [][]byte, body zsock.Body) error {
+// SendNumbered is the broker's: what it sends arrives at the peer's host after a while.
+func (x *wire) SendNumbered(_ *zsock.Batch, head [][]byte, body zsock.Body) (number uint32, err error) {
 	if x.closing {
-		return zsock.ErrClosed
+		return 0, zsock.ErrClosed
 	}
 	if x.flying > 20 && x.w.chance(20) {
 		x.refused = true
-		return zsock.ErrHighWater
+		return 0, zsock.ErrHighWater
 	}
 	m := &message{}
 	for _, f := range body.Append(slices.Clone(head)) {
@@ -195,12 +197,13 @@ func (x *wire) Send(_ *zsock.Batch, head [][]byte, body zsock.Body) error {
 	}
 	if err := mdp.Decode(m.frames, mdp.AtEndpoint, &m.Command); err != nil {
 		x.w.fail("the broker sent %q: %v", m.frames, err)
-		return nil
+		return 0, nil
 	}
 	if x.sent != nil {
 		x.sent(&m.Command)
 	}
 	x.flying++
+	x.taken++
 	x.there = max(x.there, x.w.now()+x.w.upTo(x.latency))
 	x.w.in(x.there-x.w.now(), func() {
 		x.flying--
@@ -208,8 +211,12 @@ func (x *wire) Send(_ *zsock.Batch, head [][]byte, body zsock.Body) error {
 			x.arrive(m)
 		}
 	})
-	return nil
+	return x.taken, nil
 }
+
+// Unwritten implements transport: of what is under way when a connection ends, some
+// was not written.
+func (x *wire) Unwritten(number uint32) bool { return x.closed && number > x.taken-x.unsent }
 
 // hangUp is the broker's: the connection ends for both.
 func (x *wire) hangUp(after time.Duration) {
@@ -233,8 +240,10 @@ func (x *wire) over() {
 			return
 		}
 		x.closed, x.closing = true, true
+		x.unsent = uint32(x.w.rand.IntN(x.flying + 1))
 		x.w.wires = slices.DeleteFunc(x.w.wires, func(y *wire) bool { return x == y })
-		x.conn.ended(errBye)
+		var batch zsock.Batch
+		x.conn.ended(&batch, errBye)
 		x.w.after()
 	})
 }

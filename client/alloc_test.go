@@ -19,7 +19,7 @@ type mirror struct {
 }
 
 func (*mirror) Opened(*zsock.Conn)        {}
-func (*mirror) Closed(*zsock.Conn, error) {}
+func (*mirror) Closed(*zsock.Batch, *zsock.Conn, error) {}
 
 func (e *mirror) Message(b *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
 	if err := mdp.Decode(m.Frames(), mdp.AtBroker, &e.cmd); err != nil || e.cmd.Kind != mdp.Request {

@@ -291,7 +291,7 @@ func (c *Client) resubmit(b *zsock.Batch) {
 func (l *link) Opened(*zsock.Conn) {}
 
 // Closed implements zsock.Handler: what was outstanding is tried elsewhere or fails.
-func (l *link) Closed(_ *zsock.Conn, err error) {
+func (l *link) Closed(_ *zsock.Batch, _ *zsock.Conn, err error) {
 	var b zsock.Batch
 	c := l.c
 	l.settle(&b) // what was answered before the end

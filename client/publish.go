@@ -200,7 +200,7 @@ func (p *publisher) Message(_ *zsock.Batch, conn *zsock.Conn, m *zsock.Msg) {
 }
 
 // Closed implements zsock.Handler.
-func (p *publisher) Closed(_ *zsock.Conn, err error) {
+func (p *publisher) Closed(_ *zsock.Batch, _ *zsock.Conn, err error) {
 	p.change(func() { p.conn, p.prefixes, p.err = nil, nil, err })
 }
 

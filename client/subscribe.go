@@ -160,4 +160,4 @@ func (s *subscriber) Message(_ *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
 }
 
 // Closed implements zsock.Handler. keep learns of it from Run.
-func (s *subscriber) Closed(*zsock.Conn, error) {}
+func (s *subscriber) Closed(*zsock.Batch, *zsock.Conn, error) {}

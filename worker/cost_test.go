@@ -24,7 +24,7 @@ type feeder struct {
 }
 
 func (*feeder) Opened(*zsock.Conn)        {}
-func (*feeder) Closed(*zsock.Conn, error) {}
+func (*feeder) Closed(*zsock.Batch, *zsock.Conn, error) {}
 
 func (f *feeder) Message(b *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
 	if err := mdp.Decode(m.Frames(), mdp.AtBroker, &f.cmd); err != nil {

@@ -182,7 +182,7 @@ func (l *link) welcome() {
 
 // Closed implements zsock.Handler: nobody waits for the answers any more, so the
 // handlers are told to stop; the broker gives their requests to other workers.
-func (l *link) Closed(*zsock.Conn, error) {
+func (l *link) Closed(*zsock.Batch, *zsock.Conn, error) {
 	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,8 +10,8 @@ type pingPong struct {
 	done chan struct{}
 }
 
-func (p *pingPong) Opened(*Conn)        {}
-func (p *pingPong) Closed(*Conn, error) {}
+func (p *pingPong) Opened(*Conn)                {}
+func (p *pingPong) Closed(*Batch, *Conn, error) {}
 func (p *pingPong) Message(b *Batch, c *Conn, m *Msg) {
 	if p.left--; p.left == 0 {
 		close(p.done)
@@ -45,8 +45,8 @@ func benchmarkEcho(b *testing.B, inflight, size int) {
 
 type echoServer struct{}
 
-func (*echoServer) Opened(*Conn)        {}
-func (*echoServer) Closed(*Conn, error) {}
+func (*echoServer) Opened(*Conn)                {}
+func (*echoServer) Closed(*Batch, *Conn, error) {}
 func (*echoServer) Message(b *Batch, c *Conn, m *Msg) {
 	_ = c.Send(b, nil, m.Body(0))
 }

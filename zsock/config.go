@@ -57,8 +57,10 @@ type Handler interface {
 	// On Pub and XPub connections messages are subscriptions: one frame, octet 01
 	// (subscribe) or 00 (cancel) and the prefix, whichever form the peer used.
 	Message(b *Batch, c *Conn, m *Msg)
-	// Closed comes once, after the last Message. err is never nil and says why.
-	Closed(c *Conn, err error)
+	// Closed comes once, after the last Message. err is never nil and says why. What
+	// is sent with b leaves when the other connections that had something to say have
+	// been heard, too: some of them may have ended as well.
+	Closed(b *Batch, c *Conn, err error)
 }
 
 // Pauser is a [Handler] that wants to know when it has seen every message that was

@@ -65,6 +65,8 @@ type Conn struct {
 	cur       *chunk // being written, by its owner
 	messages  int    // in pending and cur
 	octets    int    // in pending and cur
+	taken     uint32 // messages for sending, ever
+	unwritten uint32 // of these the last ones, dropped before an octet of them was written
 }
 
 // tryWriter is what connections that are not sockets may have: a write that never
@@ -146,6 +148,15 @@ func (c *Conn) Unsent() int {
 	return octets
 }
 
+// Unwritten tells of a connection that has ended whether the message with this
+// number (see [Conn.SendNumbered]) was dropped before any octet of it was written:
+// then the peer cannot have seen it. False means that it may have.
+func (c *Conn) Unwritten(number uint32) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed.Load() && int32(number-(c.taken-c.unwritten)) > 0
+}
+
 // Run reads until the connection ends or ctx does, calls the handler, and returns
 // why it ended, never nil. It is for dialled connections, once each: a [Listener]
 // runs those it accepts.
@@ -203,7 +214,8 @@ func (c *Conn) serve() error {
 	}
 	c.mu.Unlock()
 	c.tally.count(why)
-	c.h.Closed(c, why)
+	c.h.Closed(c.in.batch, c, why)
+	c.in.batch.Flush()
 	return why
 }
 

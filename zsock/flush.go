@@ -149,6 +149,9 @@ func (c *Conn) settle(n int, err error) bool {
 
 // retire gives the current chunk back, written or not.
 func (c *Conn) retire() {
+	if !c.cur.touched {
+		c.unwritten += uint32(c.cur.messages)
+	}
 	c.messages -= c.cur.messages
 	c.octets -= c.cur.octets
 	c.cur.free()

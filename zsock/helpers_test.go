@@ -91,7 +91,7 @@ func (r *recorder) Message(b *Batch, c *Conn, m *Msg) {
 	r.messages <- kept
 }
 
-func (r *recorder) Closed(_ *Conn, err error) { r.closed <- err }
+func (r *recorder) Closed(_ *Batch, _ *Conn, err error) { r.closed <- err }
 
 // receive waits for the next value of ch.
 func receive[T any](t testing.TB, ch <-chan T) T {

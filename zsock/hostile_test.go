@@ -190,7 +190,8 @@ func TestLimitsAreInclusive(t *testing.T) {
 }
 
 // TestAnnouncementsAllocateNothing has peers announce 1 GiB, where that is
-// permitted, and send a little of it.
+// permitted, and send a little of it: each may cost some buffers, of which pools keep
+// fewer or none under the race detector.
 func TestAnnouncementsAllocateNothing(t *testing.T) {
 	for _, tr := range transports() {
 		h := newRecorder()
@@ -213,7 +214,7 @@ func TestAnnouncementsAllocateNothing(t *testing.T) {
 			}
 		}
 		runtime.ReadMemStats(&after)
-		if took := after.TotalAlloc - before.TotalAlloc; took > 16*(firstBig+64<<10) {
+		if took := after.TotalAlloc - before.TotalAlloc; took > 16*(1<<20) {
 			t.Errorf("%s: 16 announcements of 1 GiB allocated %d octets", tr.name, took)
 		}
 	}

@@ -26,8 +26,8 @@ type sleeper struct {
 	paused       chan int
 }
 
-func (*sleeper) Opened(*Conn)        {}
-func (*sleeper) Closed(*Conn, error) {}
+func (*sleeper) Opened(*Conn)                {}
+func (*sleeper) Closed(*Batch, *Conn, error) {}
 
 func (s *sleeper) Message(*Batch, *Conn, *Msg) {
 	if s.n++; s.n == 1 {

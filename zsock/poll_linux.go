@@ -314,7 +314,7 @@ func (p *poller) end(c *Conn, err error) {
 	p.free = append(p.free, s.slot)
 	c.in.free()
 	c.tally.count(why)
-	c.h.Closed(c, why)
+	c.h.Closed(&p.batch, c, why)
 	s.ended()
 	p.leave()
 }

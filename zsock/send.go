@@ -11,7 +11,8 @@ type chunk struct {
 	pongs    []byte
 	segments [][]byte // what is left to write, once a writer took the chunk
 	messages int
-	octets   int // what is left to write
+	octets   int  // what is left to write
+	touched  bool // some of it was written
 }
 
 // large is a body that is written from where it lies, before buf[at:].
@@ -34,7 +35,7 @@ func (ch *chunk) free() {
 	if cap(ch.buf) > maxChunk {
 		ch.buf = nil
 	}
-	ch.messages, ch.octets = 0, 0
+	ch.messages, ch.octets, ch.touched = 0, 0, false
 	chunkPool.Put(ch)
 }
 
@@ -59,6 +60,7 @@ func (ch *chunk) seal() {
 // wrote takes n written octets off.
 func (ch *chunk) wrote(n int) {
 	ch.octets -= n
+	ch.touched = ch.touched || n > 0
 	done := 0
 	for n > 0 {
 		first := ch.segments[done]
@@ -86,6 +88,13 @@ func (ch *chunk) wrote(n int) {
 // On Sub and XSub connections a single frame 01|prefix subscribes, 00|prefix
 // cancels.
 func (c *Conn) Send(b *Batch, head [][]byte, body Body) error {
+	_, err := c.SendNumbered(b, head, body)
+	return err
+}
+
+// SendNumbered is Send for who wants to know later whether the message was written:
+// it returns what [Conn.Unwritten] calls the message.
+func (c *Conn) SendNumbered(b *Batch, head [][]byte, body Body) (number uint32, err error) {
 	size, octets := body.size, len(body.wire)
 	for _, f := range head {
 		size += len(f)
@@ -93,10 +102,10 @@ func (c *Conn) Send(b *Batch, head [][]byte, body Body) error {
 	}
 	frames := len(head) + int(body.frames)
 	if int64(size) > c.cfg.MaxMessage {
-		return ErrTooBig
+		return 0, ErrTooBig
 	}
 	if frames == 0 || frames > c.cfg.MaxFrames {
-		return ErrTooManyFrames
+		return 0, ErrTooManyFrames
 	}
 	if c.sealer != nil {
 		octets += frames * (c.sealer.overhead() + maxHeader)
@@ -104,14 +113,14 @@ func (c *Conn) Send(b *Batch, head [][]byte, body Body) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.shut {
-		return ErrClosed
+		return 0, ErrClosed
 	}
 	if c.messages > 0 && (c.messages >= c.cfg.HighWaterMessages || c.octets+octets > c.cfg.HighWaterBytes) {
-		return ErrHighWater
+		return 0, ErrHighWater
 	}
 	if c.sealer != nil {
 		if err := c.sealMessage(head, body); err != nil {
-			return err
+			return 0, err
 		}
 	} else {
 		c.octets += octets
@@ -119,8 +128,9 @@ func (c *Conn) Send(b *Batch, head [][]byte, body Body) error {
 	}
 	c.messages++
 	c.pending.messages++
+	c.taken++
 	b.mark(c)
-	return nil
+	return c.taken, nil
 }
 
 // chunk is the chunk that takes what is sent now.
@@ -189,6 +199,7 @@ func (c *Conn) sealMessage(head [][]byte, body Body) error {
 func (c *Conn) dropPending() {
 	if c.pending != nil {
 		c.messages -= c.pending.messages
+		c.unwritten += uint32(c.pending.messages)
 		c.pending.free()
 		c.pending = nil
 	}

@@ -161,4 +161,4 @@ func (plainWorker) Message(b *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
 	_ = c.Send(b, head[:], m.Body(command.Body)) // a closed connection shows elsewhere
 }
 
-func (plainWorker) Closed(*zsock.Conn, error) {}
+func (plainWorker) Closed(*zsock.Batch, *zsock.Conn, error) {}

@@ -143,7 +143,7 @@ func (b *Broker) Message(batch *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
 }
 
 // Closed implements zsock.Handler.
-func (b *Broker) Closed(c *zsock.Conn, _ error) { close(c.User.(*Session).Closed) }
+func (b *Broker) Closed(_ *zsock.Batch, c *zsock.Conn, _ error) { close(c.User.(*Session).Closed) }
 
 // Next waits for the next message that is no heartbeat.
 func (b *Broker) Next() *Message {

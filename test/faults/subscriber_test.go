@@ -77,7 +77,7 @@ func (s *subscriber) Message(_ *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
 }
 
 // Closed implements zsock.Handler.
-func (s *subscriber) Closed(*zsock.Conn, error) {
+func (s *subscriber) Closed(*zsock.Batch, *zsock.Conn, error) {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
