@@ -24,7 +24,8 @@ object with "service", "id", "attempt", "body" and, if there were any, "partials
 frames are base64.
 
 Exit codes: 0 answered; 1 the service answered an error; 69 no broker, or no worker
-with --no-wait; 75 no answer in time, or busy.`,
+with --no-wait; 75 no answer in time, or busy; 76 something else than a broker
+answers there; 77 the broker refuses.`,
 		Example: `  mdcli call echo hello
   mdcli call resize - <in.png >out.png
   mdcli call --timeout 1m --once charge '{"order": 7}'

@@ -26,7 +26,7 @@ func (o *options) explain(op string, err error) error {
 	}
 	var e *mdp.Error
 	known := errors.As(err, &e)
-	if errors.Is(err, client.ErrNoBroker) && (!known || !e.MayHaveRun) {
+	if errors.Is(err, client.ErrNoBroker) && (!known || !e.MayHaveRun && e.Status != mdp.Denied) {
 		return o.noBroker(op, err)
 	}
 	if !known {
@@ -60,8 +60,16 @@ func exitCode(e *mdp.Error) int {
 	return cli.Failed
 }
 
-// noBroker names what was tried and why the last of them did not answer.
+// noBroker names what was tried and why the last of them did not answer. Where
+// something else answers in a broker's place, that is what is wrong.
 func (o *options) noBroker(op string, err error) error {
+	at := strings.Join(o.brokers.List, ", ")
+	if text := foreign(err); text != "" {
+		return cli.Exitf(cli.Protocol, "%s: no broker takes requests at %s: %s; is it another port of one? See mdbroker's --listen", op, at, text)
+	}
+	if who := strangers(o.brokers.List); len(who) > 0 {
+		return cli.Exitf(cli.Protocol, "%s: no broker at %s: %s; --broker names others", op, at, strings.Join(who, ", "))
+	}
 	reason := "no answer"
 	var errno syscall.Errno
 	var dns *net.DNSError
@@ -77,8 +85,7 @@ func (o *options) noBroker(op string, err error) error {
 			reason = last
 		}
 	}
-	return cli.Exitf(cli.Unavailable, "%s: no broker at %s: %s; is mdbroker running there? --broker names others",
-		op, strings.Join(o.brokers.List, ", "), reason)
+	return cli.Exitf(cli.Unavailable, "%s: no broker at %s: %s; is mdbroker running there? --broker names others", op, at, reason)
 }
 
 // lateness explains an error of a call. For one that came too late, or for want of a

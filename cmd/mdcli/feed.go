@@ -11,6 +11,7 @@ import (
 	"github.com/mdmesh/mdmesh/internal/logging"
 	"github.com/mdmesh/mdmesh/services/feed"
 	"github.com/mdmesh/mdmesh/services/ingest/lineclient"
+	"github.com/mdmesh/mdmesh/services/ingest/record"
 )
 
 func (o *options) feed() *cobra.Command {
@@ -25,7 +26,8 @@ where they are not named. Rows have stable ids, so a file may be fed again witho
 counting twice.
 
 Exit codes: 0 all rows are durable; 1 some were not taken; 64 the file cannot be
-read, or its columns not told; 69 no answer from ingest for --timeout (30s).`,
+read, or its columns not told; 69 no answer from ingest for --timeout (30s); 76
+something else than ingest answers there.`,
 		Example: `  mdcli feed temperature.csv
   mdcli feed quakes.csv.gz --time DateTime --value Magnitude --series quakes --speed 3600
   mdcli -o json feed --to 127.0.0.1:5570 - <today.csv`,
@@ -72,6 +74,8 @@ func (o *options) runFeed(ctx context.Context, cfg feed.Config) error {
 		return printErr
 	}
 	switch {
+	case errors.Is(err, record.ErrBadAnswer):
+		return cli.Exitf(cli.Protocol, "%w; is that another port than mdservice ingest has? --to names it", err)
 	case errors.Is(err, lineclient.ErrNoProgress):
 		return cli.Exitf(cli.Unavailable, "%w; is mdservice ingest running there? --to names another", err)
 	case err != nil:

@@ -23,6 +23,7 @@ import (
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/mdtest"
 	"github.com/mdmesh/mdmesh/worker"
+	"github.com/mdmesh/mdmesh/zsock"
 )
 
 // mdcli runs the program in this process.
@@ -57,7 +58,7 @@ func TestHelp(t *testing.T) {
 // TestExitCodes: what a script sees of each outcome.
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
-	o := &options{brokers: config.Endpoints{List: []string{"tcp://a:1", "tcp://b:2"}}}
+	o := &options{brokers: config.Endpoints{List: []string{"tcp://127.0.0.1:1", "tcp://127.0.0.1:2"}}}
 	status := func(s mdp.Status, mayHaveRun bool) error {
 		return &client.Error{Op: "call", Service: "x", Err: &mdp.Error{Status: s, Text: "because", MayHaveRun: mayHaveRun}}
 	}
@@ -81,11 +82,13 @@ func TestExitCodes(t *testing.T) {
 		{status(mdp.TooBig, true), cli.Failed, "op: too big: because (it may have run)"},
 		{status(mdp.Internal, false), cli.Internal, "op: internal: because"},
 		{fmt.Errorf("%w: last error: %w", client.ErrNoBroker, syscall.ECONNREFUSED), cli.Unavailable,
-			"op: no broker at tcp://a:1, tcp://b:2: connection refused; is mdbroker running there? --broker names others"},
+			"op: no broker at tcp://127.0.0.1:1, tcp://127.0.0.1:2: connection refused; is mdbroker running there? --broker names others"},
 		{fmt.Errorf("%w: tried x: last error: %w", client.ErrNoBroker, errors.New("odd greeting")), cli.Unavailable,
-			"op: no broker at tcp://a:1, tcp://b:2: odd greeting; is mdbroker running there? --broker names others"},
+			"op: no broker at tcp://127.0.0.1:1, tcp://127.0.0.1:2: odd greeting; is mdbroker running there? --broker names others"},
 		{fmt.Errorf("%w: tried x: last error: dial: %w", client.ErrNoBroker, &net.DNSError{Name: "x.invalid", IsNotFound: true}), cli.Unavailable,
-			"op: no broker at tcp://a:1, tcp://b:2: no such host: x.invalid; is mdbroker running there? --broker names others"},
+			"op: no broker at tcp://127.0.0.1:1, tcp://127.0.0.1:2: no such host: x.invalid; is mdbroker running there? --broker names others"},
+		{fmt.Errorf("%w: tried x: last error: dial x: %w: %q to DEALER", client.ErrNoBroker, zsock.ErrSocketType, "XPUB"), cli.Protocol,
+			`op: no broker takes requests at tcp://127.0.0.1:1, tcp://127.0.0.1:2: peer's socket type does not fit: "XPUB" to DEALER; is it another port of one? See mdbroker's --listen`},
 		{errors.New("odd"), cli.Internal, "op: odd"},
 	} {
 		err := o.explain("op", c.err)

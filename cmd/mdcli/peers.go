@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -43,8 +45,12 @@ func post(ctx context.Context, address, path string) error {
 		return cli.Exitf(cli.Usage, "--http %s: want HOST:PORT", address)
 	}
 	reply, err := http.DefaultClient.Do(req)
-	if err != nil {
+	var unreached *net.OpError
+	switch {
+	case errors.As(err, &unreached), errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.EOF):
 		return cli.Exitf(cli.Unavailable, "no broker answers at http://%s: %v; give its --http address", address, err)
+	case err != nil:
+		return cli.Exitf(cli.Protocol, "no HTTP is spoken at %s: %v; give the broker's --http address", address, err)
 	}
 	defer reply.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(reply.Body, 4096)) // a text cut short says enough

@@ -45,7 +45,8 @@ transform processes share the work and the store.
 
 Every flag may stand in the environment (MD_BROKER) or in the --config file, too; a
 table such as [ingest] is for that part only. Exit codes: 0 ok; 64 wrong usage; 69
-an address is in use, or no store; 70 internal; 78 wrong configuration.`,
+an address is in use, or no store; 70 internal; 77 every broker refused it; 78 wrong
+configuration.`,
 		Example: `  mdservice ingest
   mdservice transform --data /var/lib/mdmesh
   mdservice push --listen 127.0.0.1:8080`,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mdmesh/mdmesh/client"
 	"github.com/mdmesh/mdmesh/internal/cli"
+	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/services/hostmetrics"
 	"github.com/mdmesh/mdmesh/services/ingest"
 	"github.com/mdmesh/mdmesh/services/push"
@@ -117,7 +118,11 @@ func (o *options) runTransform(ctx context.Context, cfg worker.Config) error {
 		return cli.Exit(cli.Usage, err)
 	}
 	o.ready(ctx)
-	return w.Run(ctx)
+	err = w.Run(ctx)
+	if errors.Is(err, mdp.Denied) {
+		return cli.Exit(cli.Denied, err)
+	}
+	return err
 }
 
 func (o *options) rollup() *cobra.Command {

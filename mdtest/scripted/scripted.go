@@ -26,8 +26,11 @@ type Config struct {
 	Endpoint string        // where to listen, such as tcp://127.0.0.1:0
 	Network  zsock.Network // nil: TCP
 	Type     zsock.SocketType
-	// Welcome answers HELLOs; nil: the test does.
+	// Welcome answers HELLOs; nil: Hello or the test does.
 	Welcome *mdp.WelcomeMap
+	// Hello is called for each HELLO, by the connection's reader, and nothing else is
+	// done with it.
+	Hello func(*Message)
 	// Silent switches heartbeats off.
 	Silent bool
 }
@@ -135,6 +138,9 @@ func (b *Broker) Message(batch *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
 		if !b.cfg.Silent && !s.Silent.Load() {
 			s.send(batch, mdp.Command{Kind: mdp.Heartbeat})
 		}
+		return
+	case msg.Kind == mdp.Hello && b.cfg.Hello != nil:
+		b.cfg.Hello(msg)
 		return
 	case msg.Kind == mdp.Hello && b.cfg.Welcome != nil:
 		s.send(batch, mdp.Command{Kind: mdp.Welcome, Map: mdp.EncodeMap(b.cfg.Welcome)})
