@@ -6,8 +6,8 @@
 // not OK, exactly one message on standard error that says what to do. Start at
 // Run.
 //
-// It imports its neighbours internal/version and internal/config, and otherwise
-// nothing of mdmesh.
+// It imports its neighbours internal/version, internal/config and internal/logging,
+// and otherwise nothing of mdmesh.
 package cli
 
 import (
@@ -20,6 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mdmesh/mdmesh/internal/logging"
 	"github.com/mdmesh/mdmesh/internal/version"
 )
 
@@ -93,7 +94,7 @@ func Code(err error) int {
 // nohup has it ignored, or the command takes it by Hangups) SIGHUP; a second such
 // signal ends the process at once, unless the command itself listens for signals.
 func Main(root *cobra.Command) {
-	os.Exit(Run(context.Background(), root, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(Run(context.Background(), root, os.Args[1:], os.Stdout, logging.Stderr()))
 }
 
 // Run is Main for tests: it blocks until the command has ended, and returns the
@@ -228,5 +229,5 @@ func chooseCommand(cmd *cobra.Command, args []string) error {
 // "listening role=http endpoint=http://127.0.0.1:5580". Programs and tests that
 // asked for port 0 read the real port from it.
 func Listening(role, endpoint string) {
-	fmt.Fprintf(os.Stderr, "listening role=%s endpoint=%s\n", role, endpoint)
+	fmt.Fprintf(logging.Stderr(), "listening role=%s endpoint=%s\n", role, endpoint)
 }

@@ -8,7 +8,7 @@ package logging
 
 import (
 	"fmt"
-	"os"
+	"io"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -36,7 +36,12 @@ func Flags(cmd *cobra.Command) {
 // New returns the program's logger, named name, writing to standard error at
 // the level and in the form the flags chose (info, text). Call it once, after
 // the flags were read, and hand it down.
-func New(name string) hclog.Logger {
+//
+// A log that stands still, such as a pipe that nobody reads, delays whoever logs by
+// a second at most, once: patient.go.
+func New(name string) hclog.Logger { return newTo(stderr, name) }
+
+func newTo(w io.Writer, name string) hclog.Logger {
 	level := hclog.Level(settings.level.Load())
 	if level == hclog.NoLevel {
 		level = hclog.Info
@@ -44,7 +49,7 @@ func New(name string) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
 		Name:       name,
 		Level:      level,
-		Output:     os.Stderr,
+		Output:     w,
 		JSONFormat: settings.json.Load(),
 		// Times are UTC with milliseconds: logs of several hosts are read together.
 		TimeFormat: "2006-01-02T15:04:05.000Z",
