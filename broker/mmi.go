@@ -37,7 +37,7 @@ func (b *Broker) answerMMI(batch *zsock.Batch, c *conn, m *zsock.Msg) {
 }
 
 // questions are the mmi. names that are answered.
-var questions = []string{"mmi.service", "mmi.services", "mmi.workers", "mmi.peers", "mmi.brokers", "mmi.poison"}
+var questions = []string{"mmi.service", "mmi.services", "mmi.workers", "mmi.peers", "mmi.brokers", "mmi.poison", "mmi.request"}
 
 // mmi is the answer to one question. Unknown ones get 501 (RFC 8).
 func (b *Broker) mmi(question string, body [][]byte) []byte {
@@ -54,6 +54,8 @@ func (b *Broker) mmi(question string, body [][]byte) []byte {
 		return encodeListing(b.Brokers(), body)
 	case "mmi.poison":
 		return encodeListing(b.Poison(), body)
+	case "mmi.request":
+		return b.mmiRequest(body)
 	}
 	return []byte("501")
 }

@@ -75,7 +75,7 @@ no worker; 70 internal; 75 timed out or busy; 76 protocol; 77 denied; 78 config.
 	level.Value.Set(level.DefValue) // a level that exists
 	cli.Values(cmd, "output", table, whole, lines)
 	cli.CompleteFlag(cmd, "broker", o.completeNames("mmi.brokers", "endpoints"))
-	cmd.AddCommand(o.call(), o.pub(), o.sub(), o.bench(), o.feed(), o.top())
+	cmd.AddCommand(o.call(), o.pub(), o.sub(), o.bench(), o.feed(), o.top(), o.trace())
 	cmd.AddCommand(o.listings()...)
 	return cmd
 }

@@ -171,17 +171,18 @@ func TestLoadLimits(t *testing.T) {
 // TestKeysAreDocumented: whatever a listing prints as JSON is explained in its help.
 func TestKeysAreDocumented(t *testing.T) {
 	t.Parallel()
+	all := append(slices.Clip(allListings), traceOf)
 	for question, row := range map[string]reflect.Type{
 		"mmi.services": reflect.TypeFor[broker.ServiceState](), "mmi.workers": reflect.TypeFor[broker.WorkerState](),
 		"mmi.brokers": reflect.TypeFor[broker.BrokerState](), "mmi.peers": reflect.TypeFor[broker.LinkState](),
-		"mmi.poison": reflect.TypeFor[broker.Poison](),
+		"mmi.poison": reflect.TypeFor[broker.Poison](), "mmi.request": reflect.TypeFor[broker.Trace](),
 	} {
-		i := slices.IndexFunc(allListings, func(l listing) bool { return l.question == question })
+		i := slices.IndexFunc(all, func(l listing) bool { return l.question == question })
 		if i < 0 {
 			t.Errorf("no command asks %s", question)
 			continue
 		}
-		l := allListings[i]
+		l := all[i]
 		for _, f := range reflect.VisibleFields(row) {
 			key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if !f.Anonymous && key != "-" && !slices.ContainsFunc(l.keys, func(k [2]string) bool { return k[0] == key }) {
