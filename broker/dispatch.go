@@ -141,7 +141,7 @@ func (s *service) turn() *request {
 		return nil
 	case guest == nil || s.meshFree == 0:
 		return own
-	case own == nil || guest.line.stamp < own.line.stamp:
+	case own == nil || guest.before(own):
 		return guest
 	}
 	return own

@@ -70,9 +70,8 @@ func TestRedeliveredKeepToTheirLine(t *testing.T) {
 	})
 }
 
-// A linked broker is one client, however many it speaks for; what only workers of
-// scope local could take of it holds nobody up.
-func TestGuestsTakeTurns(t *testing.T) {
+// Requests of linked brokers and of clients here go by age, as if all came to one.
+func TestGuestsGoByAge(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b")
 		p := m.dial(b, "p", mdp.Peer, mdp.Native)
@@ -82,21 +81,65 @@ func TestGuestsTakeTurns(t *testing.T) {
 		own := m.client(b, "own")
 		own.ask("s", "own 0")
 		first := w.take()
-		for i := range 3 {
-			p.ask("s", fmt.Sprint("guest ", i), asID(byte(i)))
+		q := m.fakePeer(b, "q")
+		id := byte(0)
+		guest := func(from *peer, body string) {
+			id++
+			from.ask("s", body, asID(id))
+			m.pass(time.Millisecond)
 		}
-		m.settle()
-		for i := range 3 {
+		for i := range 2 {
+			guest(p, fmt.Sprint("p ", i))
+		}
+		guest(q, "q 0")
+		for i := range 2 {
 			own.ask("s", fmt.Sprint("own ", i+1))
+			m.pass(time.Millisecond)
 		}
-		m.settle()
+		guest(q, "q 1")
+		guest(p, "p 2")
 		w.answer(first)
-		for _, want := range []string{"guest 0", "own 1", "guest 1", "own 2", "guest 2", "own 3"} {
+		for _, want := range []string{"p 0", "p 1", "q 0", "own 1", "own 2", "q 1", "p 2"} {
 			r := w.take()
 			if r.body() != want {
 				t.Errorf("got %q, want %q", r.body(), want)
 			}
 			w.answer(r)
+		}
+	})
+}
+
+// A peer that floods with requests it calls old passes over nobody for long, neither
+// clients here nor other peers.
+func TestOldGuestsPassOverNobodyForLong(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		flood, q := m.fakePeer(b, "flood"), m.fakePeer(b, "q")
+		own := m.client(b, "own")
+		w := m.worker(b, "s", 1)
+		own.ask("s", "first")
+		first := w.take()
+		const n = 10 * maxPassed
+		for i := range n {
+			h := mdp.Head{Token: uint64(i + 1), ID: mdp.RequestID{2, byte(i >> 8), byte(i)}, Attempt: 1, Hops: 1, Load: mdp.Load{ElapsedMs: 60_000}}
+			flood.send(mdp.Command{Kind: mdp.Request, Service: []byte("s"), Head: h}, "flood")
+		}
+		m.settle()
+		own.ask("s", "own")
+		own.ask("s", "own")
+		q.ask("s", "q", asID(1))
+		m.settle()
+		w.answer(first)
+		at := map[string][]int{}
+		for i := range n + 3 {
+			r := w.take()
+			at[r.body()] = append(at[r.body()], i)
+			w.answer(r)
+		}
+		for _, last := range []int{at["own"][0], at["q"][0], at["own"][1] - at["own"][0]} {
+			if last > maxPassed+3 {
+				t.Errorf("somebody was passed over for %d turns: own at %v, q at %v", last, at["own"], at["q"])
+			}
 		}
 	})
 }

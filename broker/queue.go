@@ -6,8 +6,13 @@ import "github.com/mdmesh/mdmesh/zsock"
 // turns, so that the backlog of one does not delay the first request of another.
 // A client is a connection: of a peer it carries the requests of one home, and all
 // calls made inside the process are one client. Guarded by the service's mutex.
+//
+// The lines of peers go by age instead, as long as none is passed over for long: their
+// requests have taken turns at home, and where a pool of brokers is to be like one
+// queue, who came first must go first.
 type queue struct {
 	n     int
+	byAge bool
 	lines map[*conn]*line
 	turns list[line] // those with something in them; the first one is next
 	clock *uint64    // of the service: order of turns over all its queues
@@ -22,8 +27,8 @@ type line struct {
 	turn     place[line]
 }
 
-func (q *queue) init(clock *uint64) {
-	q.clock = clock
+func (q *queue) init(clock *uint64, byAge bool) {
+	q.clock, q.byAge = clock, byAge
 	q.lines = make(map[*conn]*line)
 	q.turns.place = turnPlace
 }
@@ -74,12 +79,36 @@ func (l *line) getInLine() {
 	l.queue.turns.pushBack(l)
 }
 
+// maxPassed is how many turns of others, older ones, may go before a line where age
+// decides.
+const maxPassed = 32
+
+// passed tells whether it is the line's turn, however young its requests are.
+func (l *line) passed() bool { return *l.queue.clock-l.stamp > maxPassed }
+
 // next is the request whose turn it is, or nil.
 func (q *queue) next() *request {
-	if q.turns.first == nil {
+	l := q.turns.first
+	if l == nil {
 		return nil
 	}
-	return q.turns.first.requests.first
+	if q.byAge && !l.passed() {
+		for k := l.turn.next; k != nil; k = k.turn.next {
+			if k.requests.first.entered < l.requests.first.entered {
+				l = k
+			}
+		}
+	}
+	return l.requests.first
+}
+
+// before tells which of two requests that are next in their queues goes first: the
+// older one, or the one whose line has been passed over for too long.
+func (r *request) before(other *request) bool {
+	if r.line.passed() || other.line.passed() {
+		return r.line.stamp < other.line.stamp
+	}
+	return r.entered < other.entered
 }
 
 // after finds the first request that may be taken among those that have skip others

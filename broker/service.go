@@ -71,8 +71,8 @@ type serviceStats struct {
 func newService(b *Broker, name string) *service {
 	s := &service{name: name, nameFrame: []byte(name), b: b}
 	s.table.base = rand.Uint32() >> 1
-	s.own.init(&s.turns)
-	s.guests.init(&s.turns)
+	s.own.init(&s.turns, false)
+	s.guests.init(&s.turns, true)
 	s.again.place = queuePlace
 	s.workers.place = allPlace
 	s.idle.place = waitingPlace
