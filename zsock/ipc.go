@@ -1,3 +1,5 @@
+//go:build unix
+
 package zsock
 
 import (
@@ -8,7 +10,9 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -17,17 +21,18 @@ import (
 )
 
 const (
-	ipcScheme = "ipc://"
+	// ipcGroup comes behind the path, then the name or number of a group.
+	ipcGroup = ",group="
 	// maxIPCPath is what fits into a socket address, the final zero octet left out.
 	maxIPCPath = len(unix.RawSockaddrUnix{}.Path) - 1
 	// staleTimeout bounds the question whether anybody listens on a socket file.
 	staleTimeout = time.Second
 )
 
-// ipcPath cuts the scheme off. Names in the abstract namespace (@NAME) are refused:
+// ipcPath cuts the scheme off, and the group, which means nothing to who dials. Names in the abstract namespace (@NAME) are refused:
 // they have no permissions, so that every user of the machine could connect.
 func ipcPath(endpoint string) (string, error) {
-	path := strings.TrimPrefix(endpoint, ipcScheme)
+	path, _, _ := strings.Cut(strings.TrimPrefix(endpoint, ipcScheme), ipcGroup)
 	switch {
 	case path == "":
 		return "", fmt.Errorf("endpoint %q: use ipc:///PATH", endpoint)
@@ -39,12 +44,16 @@ func ipcPath(endpoint string) (string, error) {
 	return path, nil
 }
 
-// listenIPC binds a socket file that only its owner may connect to (mode 0600);
-// whoever wants others to, changes the mode or the group afterwards. As in libzmq
+// listenIPC binds a socket file that only its owner may connect to (mode 0600), or,
+// with ipc:///PATH,group=NAME, also the members of that group (0660). As in libzmq
 // ipc://* takes a new name, in the directory for temporary files. Closing the
 // listener removes the file.
 func listenIPC(endpoint string) (net.Listener, error) {
 	path, err := ipcPath(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := groupOf(endpoint)
 	if err != nil {
 		return nil, err
 	}
@@ -68,11 +77,42 @@ func listenIPC(endpoint string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	if err := admit(path, gid); err != nil {
 		_ = l.Close()
 		return nil, err
 	}
 	return l, nil
+}
+
+// nobodyElse is the group of a socket file that is its owner's alone.
+const nobodyElse = -1
+
+// groupOf is the number of the group that an endpoint names.
+func groupOf(endpoint string) (gid int, err error) {
+	_, name, found := strings.Cut(endpoint, ipcGroup)
+	if !found {
+		return nobodyElse, nil
+	}
+	if gid, err := strconv.ParseUint(name, 10, 31); err == nil {
+		return int(gid), nil
+	}
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return 0, fmt.Errorf("endpoint %q: %w", endpoint, err)
+	}
+	return strconv.Atoi(g.Gid)
+}
+
+// admit gives a socket file to its group, first the file and then the right: no other
+// group has it in between.
+func admit(path string, gid int) error {
+	if gid == nobodyElse {
+		return os.Chmod(path, 0o600)
+	}
+	if err := os.Chown(path, -1, gid); err != nil {
+		return fmt.Errorf("%w: whoever gives a file to a group must be in it", err)
+	}
+	return os.Chmod(path, 0o660)
 }
 
 // lockDirectory keeps two processes from removing each other's socket file.

@@ -5,7 +5,9 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,6 +76,51 @@ func TestIPCFiles(t *testing.T) {
 	}
 	if text, err := os.ReadFile(path); string(text) != "precious" {
 		t.Errorf("the file holds %q, %v", text, err)
+	}
+}
+
+// With a group its members may connect, too; nobody else gets a right in between, and
+// the endpoint that others are told is the plain one.
+func TestIPCGroup(t *testing.T) {
+	t.Parallel()
+	gid := os.Getgid()
+	names := []string{strconv.Itoa(gid)}
+	if g, err := user.LookupGroupId(names[0]); err == nil {
+		names = append(names, g.Name)
+	}
+	for _, name := range names {
+		path := filepath.Join(t.TempDir(), "s")
+		l, err := Listen("ipc://"+path+",group="+name, Config{Type: Router}, newRecorder())
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil || info.Mode().Perm() != 0o660 || int(info.Sys().(*syscall.Stat_t).Gid) != gid {
+			t.Errorf("group %s: the file is %v, %v", name, info, err)
+		}
+		if l.Endpoint() != "ipc://"+path {
+			t.Errorf("endpoint %s", l.Endpoint())
+		}
+		nc, err := dialIPC(t.Context(), "ipc://"+path+",group="+name)
+		if err != nil {
+			t.Errorf("dialled as it was named: %v", err)
+		} else {
+			_ = nc.Close()
+		}
+		l.StopAccepting()
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	var unknown user.UnknownGroupError
+	if _, err := Listen("ipc://"+path+",group=no such group", Config{Type: Router}, newRecorder()); !errors.As(err, &unknown) {
+		t.Errorf("an unknown group: %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("its file: %v", err)
+	}
+	if os.Getuid() != 0 {
+		if _, err := Listen("ipc://"+path+",group=0", Config{Type: Router}, newRecorder()); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("a group of others: %v", err)
+		}
 	}
 }
 

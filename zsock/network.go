@@ -8,6 +8,8 @@ import (
 	"time"
 )
 
+const ipcScheme = "ipc://"
+
 // keepAlive finds a peer that vanished without a word within 8 s on an idle link.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 3}
 
@@ -82,7 +84,7 @@ func tcpAddress(endpoint string) (string, error) {
 
 // realEndpoint is endpoint with the host and port that were really bound.
 func realEndpoint(endpoint string, bound net.Addr) string {
-	if endpoint == ipcScheme+"*" {
+	if strings.HasPrefix(endpoint, ipcScheme) {
 		return ipcScheme + bound.String()
 	}
 	scheme, address, ok := strings.Cut(endpoint, "://")

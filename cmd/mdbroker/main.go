@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,7 +90,7 @@ internal; 78 wrong configuration.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.cfg.Name, "name", "", "how others know this broker (default HOST:PORT of the first listener)")
-	f.Var(&o.listen, "listen", "`endpoint` for clients, workers and peers: tcp://HOST:PORT, or ipc:///PATH for programs of the same user; a comma list, or repeat")
+	f.Var(&o.listen, "listen", "`endpoint` for clients, workers and peers: tcp://HOST:PORT, or ipc:///PATH for programs of the same user, with ,group=NAME behind it also of that group; a comma list, or repeat")
 	f.Var(&o.publish, "publish", "`endpoint` where PUB sockets connect; \"\" for none")
 	f.Var(&o.subscribe, "subscribe", "`endpoint` where SUB sockets connect; \"\" for none")
 	f.StringVar(&o.http, "http", "127.0.0.1:5580", "`address` for /state, /healthz, /readyz, /metrics and POST /call/SERVICE; \"\" for none")
@@ -193,7 +194,7 @@ func (o *options) check() error {
 	for _, l := range o.listeners() {
 		for _, e := range l.endpoints {
 			if strings.HasPrefix(e, "ipc://") {
-				continue // only the owner of the socket file may connect
+				continue // only the owner of the socket file may connect, and whom the endpoint names
 			}
 			if err := o.checkListener(l.flag, e, strings.TrimPrefix(e, "tcp://")); err != nil {
 				return err
@@ -257,7 +258,10 @@ func splitAddress(endpoint string) (host string, port int, err error) {
 
 // explainListen says what to do about an endpoint that cannot be bound.
 func (o *options) explainListen(err error) error {
+	var unknown user.UnknownGroupError
 	switch {
+	case errors.As(err, &unknown):
+		return cli.Exit(cli.Config, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return cli.Exitf(cli.Unavailable, "%w: make that folder first", err)
 	case !errors.Is(err, syscall.EADDRINUSE):
