@@ -5,7 +5,7 @@ BINARIES = mdbroker mdworker mdservice mdsupervisor mdcli
 MODULES = bench/peers bench/balance
 PREFIX ?= /usr/local
 
-.PHONY: help build run test check format vet staticcheck layers units fuzz bench bench-shapes bench-peers bench-balance bench-federation bench-faults bench-smoke bench-table man install clean
+.PHONY: help build run test check format vet staticcheck layers cross units fuzz bench bench-shapes bench-peers bench-balance bench-federation bench-faults bench-smoke bench-table man install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ run: build ## run the main job on this machine's own metrics; Ctrl-C ends it
 test: ## install what the tests need (when root) and run everything
 	@exec test/run.sh
 
-check: format vet staticcheck layers units ## the quick checks before a commit
+check: format vet staticcheck layers cross units ## the quick checks before a commit
 
 format:
 	@out=$$(gofmt -l .); test -z "$$out" || { echo "run gofmt -w on:"; echo "$$out"; exit 1; }
@@ -35,6 +35,10 @@ staticcheck:
 
 layers: ## check that imports only go downwards
 	@$(GO) test -count=1 ./test/layers
+
+cross: ## check that everything builds for macOS, and what clients and workers need for Windows
+	@CGO_ENABLED=0 GOOS=darwin $(GO) build ./...
+	@CGO_ENABLED=0 GOOS=windows $(GO) build ./mdp/... ./zsock/... ./client/... ./worker/... ./cmd/mdcli
 
 units: ## tests of the packages, without real processes
 	@$(GO) test -short ./mdp/... ./zsock/... ./broker/... ./client/... ./worker/... ./supervisor/... ./internal/... ./services/... ./store/...

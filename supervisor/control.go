@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sys/unix"
 )
 
 // The control protocol: over a Unix stream socket (0600, same user or root), a
@@ -312,22 +311,12 @@ func (c *control) answer(conn *net.UnixConn, children []ChildStatus, err error) 
 // samePeer refuses other users, who could have connected in the moment between
 // bind and chmod.
 func samePeer(conn *net.UnixConn) error {
-	raw, err := conn.SyscallConn()
+	uid, pid, err := peerOf(conn)
 	if err != nil {
 		return err
 	}
-	var cred *unix.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return err
-	}
-	if credErr != nil {
-		return credErr
-	}
-	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
-		return fmt.Errorf("uid %d (pid %d) may not control this supervisor", cred.Uid, cred.Pid)
+	if uid != 0 && uid != os.Geteuid() {
+		return fmt.Errorf("uid %d (pid %d) may not control this supervisor", uid, pid)
 	}
 	return nil
 }

@@ -143,20 +143,16 @@ type osProcess struct {
 
 // open begins to watch a running process.
 func open(pid int) (*osProcess, error) {
-	fd, err := unix.PidfdOpen(pid, 0)
+	pidfd, err := openPidfd(pid)
 	if err != nil {
-		return nil, fmt.Errorf("watch pid %d: pidfd_open: %w", pid, err)
-	}
-	if err := unix.SetNonblock(fd, true); err != nil { // so that Go's poller takes it
-		unix.Close(fd)
 		return nil, fmt.Errorf("watch pid %d: %w", pid, err)
 	}
 	stat, err := readStat(pid)
 	if err != nil {
-		unix.Close(fd)
+		pidfd.Close()
 		return nil, fmt.Errorf("watch pid %d: %w", pid, err)
 	}
-	return &osProcess{pid: pid, start: stat.start, pidfd: os.NewFile(uintptr(fd), "pidfd"), released: make(chan struct{})}, nil
+	return &osProcess{pid: pid, start: stat.start, pidfd: pidfd, released: make(chan struct{})}, nil
 }
 
 // adopt begins to watch a process that an earlier supervisor started, or reports

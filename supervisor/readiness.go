@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sys/unix"
 )
 
 // readiness receives what children with ready = "notify" say: sd_notify
@@ -31,12 +30,7 @@ func listenReadiness(path string, log hclog.Logger) (*readiness, error) {
 		return nil, fmt.Errorf("readiness socket: %w", err)
 	}
 	r := &readiness{conn: conn, path: path, log: log}
-	raw, err := conn.SyscallConn()
-	if err == nil {
-		var optErr error
-		err = raw.Control(func(fd uintptr) { optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
-		err = errors.Join(err, optErr, os.Chmod(path, 0o600))
-	}
+	err = errors.Join(nameSenders(conn), os.Chmod(path, 0o600))
 	if err != nil {
 		r.close()
 		return nil, fmt.Errorf("readiness socket: %w", err)
@@ -47,7 +41,7 @@ func listenReadiness(path string, log hclog.Logger) (*readiness, error) {
 // serve hands the PID of each process that is ready to tell, until close. A
 // process in a child's session speaks for the child.
 func (r *readiness) serve(tell func(pid int)) {
-	text, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+	text, oob := make([]byte, 4096), make([]byte, senderSize)
 	for {
 		n, oobn, _, _, err := r.conn.ReadMsgUnix(text, oob)
 		if err != nil {
@@ -68,18 +62,15 @@ func (r *readiness) serve(tell func(pid int)) {
 // sender returns the PID of the session leader of a datagram's sender, 0 if it
 // cannot be told any more.
 func sender(oob []byte) int {
-	messages, err := unix.ParseSocketControlMessage(oob)
+	pid := senderOf(oob)
+	if pid == 0 {
+		return 0
+	}
+	stat, err := readStat(pid)
 	if err != nil {
 		return 0
 	}
-	for i := range messages {
-		if cred, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
-			if stat, err := readStat(int(cred.Pid)); err == nil {
-				return stat.session
-			}
-		}
-	}
-	return 0
+	return stat.session
 }
 
 func (r *readiness) close() {

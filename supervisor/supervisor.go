@@ -103,6 +103,9 @@ func (s *Supervisor) Run(ctx context.Context) error {
 }
 
 func (s *Supervisor) run(ctx context.Context) error {
+	if err := supported(); err != nil {
+		return err
+	}
 	socket, log := s.config.Socket, s.config.Logger
 	for _, dir := range []string{filepath.Dir(socket), s.config.logDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

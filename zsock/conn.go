@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -84,7 +85,8 @@ func newConn(l *link, cfg *Config, h Handler, t *tally) *Conn {
 	case tryWriter:
 		c.try = nc
 	case syscall.Conn:
-		if raw, err := nc.SyscallConn(); err == nil {
+		// Windows cannot be asked to take what it can at once: a goroutine writes it all.
+		if raw, err := nc.SyscallConn(); err == nil && runtime.GOOS != "windows" {
 			c.raw, c.rawFunc = raw, c.writeRaw
 		}
 	}

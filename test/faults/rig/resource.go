@@ -16,16 +16,16 @@ import (
 // is called.
 func NoDescriptors(t testing.TB, pid int) (restore func()) {
 	t.Helper()
-	var before unix.Rlimit
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &before); err != nil {
+	before, err := descriptors(pid, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	// Less than it has: no new one, whichever is closed.
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: before.Max}, nil); err != nil {
+	if _, err := descriptors(pid, &unix.Rlimit{Cur: 3, Max: before.Max}); err != nil {
 		t.Fatal(err)
 	}
 	restore = func() {
-		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &before, nil); err != nil {
+		if _, err := descriptors(pid, &before); err != nil {
 			t.Error(err)
 		}
 	}
