@@ -94,6 +94,7 @@ func (o *options) echo() *cobra.Command {
 func (o *options) exec() *cobra.Command {
 	var service string
 	var persistent bool
+	var frames int
 	cmd := &cobra.Command{
 		Use:   "exec --service NAME [flags] -- CMD ARG...",
 		Short: "Run a program for each request: body on its input, its output as the reply",
@@ -109,19 +110,23 @@ With --persistent CMD stays, one for each request that runs at once, and reads o
 request after another from its standard input, as frames with their lengths; what
 the environment says above is in a first frame of JSON. docs/EXEC.md has the format
 and examples. A CMD that ends is started again, at growing intervals if it never
-answers; the request it held gets an error.`,
+answers; the request it held gets an error. With --frames 2 requests have numbers, and
+CMD may send parts of an answer ahead.`,
 		Example: `  mdworker exec --service upper -- tr a-z A-Z
   mdworker exec --service resize --concurrency 2 -- convert - -resize 50% -
-  mdworker exec --service score --concurrency 4 --persistent -- python3 score.py`,
+  mdworker exec --service score --concurrency 4 --persistent -- python3 score.py
+  mdworker exec --service count --persistent --frames 2 -- python3 count.py`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.cfg.Service = service
-			return o.runExec(cmd.Context(), exec.Config{Command: args, Persistent: persistent})
+			return o.runExec(cmd.Context(), exec.Config{Command: args, Persistent: persistent, Frames: frames})
 		},
 	}
 	cmd.Flags().StringVar(&service, "service", "", "`name` of the service (required)")
 	cmd.Flags().BoolVar(&o.cfg.Once, "once", false, "requests run at most once: never given to another worker")
 	cmd.Flags().BoolVar(&persistent, "persistent", false, "keep CMD running for many requests, which it reads as frames (docs/EXEC.md)")
+	cmd.Flags().IntVar(&frames, "frames", 1, "`version` of these frames: 1, or 2 with numbers of requests and parts of answers")
+	cli.Values(cmd, "frames", "1", "2")
 	o.shared(cmd)
 	return cmd
 }
@@ -129,6 +134,9 @@ answers; the request it held gets an error.`,
 func (o *options) runExec(ctx context.Context, cfg exec.Config) error {
 	if err := o.check(); err != nil {
 		return err
+	}
+	if cfg.Frames != 1 && !cfg.Persistent {
+		return cli.Exitf(cli.Usage, "--frames is for programs that stay: add --persistent")
 	}
 	cfg.Logger = logging.New("mdworker")
 	cfg.Children = o.cfg.Concurrency * o.cfg.Instances * len(o.brokers.List)

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	osexec "os/exec"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -21,7 +23,8 @@ const stopGrace = 500 * time.Millisecond
 type child struct {
 	s       *Service
 	asked   bool
-	barren  int // children before it, in the same place, that have answered nothing
+	number  uint32 // of the request it was given last, from 1, in frames of version 2
+	barren  int    // children before it, in the same place, that have answered nothing
 	cmd     *osexec.Cmd
 	in, out *os.File
 	stderr  sharedTail
@@ -75,7 +78,7 @@ func (s *Service) spawn(ctx context.Context) (*child, error) {
 		answers: make(chan answer), gone: make(chan struct{}), exited: make(chan struct{}),
 	}
 	c.cmd = &osexec.Cmd{
-		Path: s.path, Args: s.cfg.Command, Env: s.env,
+		Path: s.path, Args: s.cfg.Command, Env: append(slices.Clip(s.env), envFrames+"="+strconv.Itoa(s.cfg.Frames)),
 		Stdin: theirIn, Stdout: theirOut, Stderr: &c.stderr,
 		WaitDelay:   pipeGrace,
 		SysProcAttr: attributes(),
@@ -103,7 +106,7 @@ func (c *child) wait() {
 func (c *child) read() {
 	r := bufio.NewReader(c.out)
 	for {
-		a := readAnswer(r, c.s.cfg.MaxReply)
+		a := readAnswer(r, c.s.cfg.Frames, c.s.cfg.MaxReply)
 		select {
 		case c.answers <- a:
 		case <-c.gone:
@@ -125,7 +128,10 @@ func (c *child) serve(j *job) error {
 		c.stderr.clear() // it was about another request
 	}
 	c.asked = true
-	request := appendRequest(nil, newHeader(j.ctx, j.r), j.r.Body)
+	if c.s.cfg.Frames == Numbered {
+		c.number++
+	}
+	request := appendRequest(nil, c.s.cfg.Frames, c.number, newHeader(j.ctx, j.r), j.r.Body)
 	type result struct {
 		n   int
 		err error
@@ -135,10 +141,8 @@ func (c *child) serve(j *job) error {
 		n, err := c.in.Write(request)
 		writing <- result{n, err}
 	}()
-	var a answer
-	select {
-	case a = <-c.answers:
-	case <-j.ctx.Done():
+	a, over := c.await(j)
+	if over {
 		kill(c.cmd)
 		_ = c.in.SetWriteDeadline(time.Now())
 		<-writing
@@ -171,9 +175,49 @@ func (c *child) serve(j *job) error {
 	return err
 }
 
+// await waits for the answer and passes on the parts before it. Over says that the
+// request was over first.
+func (c *child) await(j *job) (a answer, over bool) {
+	for {
+		select {
+		case a = <-c.answers:
+		case <-j.ctx.Done():
+			return a, true
+		}
+		switch {
+		case a.err != nil:
+			return a, false
+		case c.drops(a, c.number):
+			continue
+		case a.number != c.number:
+			return answer{err: fmt.Errorf("%w: it is for request %d, the last one was %d", errRubbish, a.number, c.number)}, false
+		case !a.part:
+			return a, false
+		}
+		if err := j.r.Partial(j.ctx, a.frames...); err != nil {
+			return answer{err: fmt.Errorf("%w: %w", errUnsent, err)}, j.ctx.Err() != nil
+		}
+	}
+}
+
+// drops tells, and counts, what belongs to a request before the one with this number
+// and is nobody's business any more: a second answer, or a part behind an answer.
+// Without numbers nothing can be told.
+func (c *child) drops(a answer, before uint32) bool {
+	late := a.err == nil && a.number > 0 && a.number < before
+	if late {
+		c.s.counters.late.Add(1)
+	}
+	return late
+}
+
 // failure says why there is no answer. It ends the child.
 func (c *child) failure(err error) error {
 	name := c.s.cfg.Command[0]
+	if errors.Is(err, errUnsent) {
+		kill(c.cmd)
+		return ran(mdp.AppError, "%s: %v", name, err)
+	}
 	if errors.Is(err, errTooBig) {
 		kill(c.cmd)
 		return ran(mdp.TooBig, "%s wrote more than %d octets", name, c.s.cfg.MaxReply)
@@ -234,20 +278,36 @@ func (c *child) end() {
 // idle waits, with a child that has nothing to do, for a request or a reason to end.
 // It returns neither when ctx ends.
 func (c *child) idle(ctx context.Context) (*job, error) {
-	select {
-	case j := <-c.s.jobs:
+	for {
 		select {
-		case a := <-c.answers: // what it said before must not become the answer
-			err := c.unasked(a)
-			j.end(nil, c.giveBack(err))
-			return nil, err
-		default:
+		case j := <-c.s.jobs:
+			if a, any := c.waiting(); any { // what it said before must not become the answer
+				err := c.unasked(a)
+				j.end(nil, c.giveBack(err))
+				return nil, err
+			}
 			return j, nil
+		case a := <-c.answers:
+			if !c.drops(a, c.number+1) {
+				return nil, c.unasked(a)
+			}
+		case <-ctx.Done():
+			return nil, nil
 		}
-	case a := <-c.answers:
-		return nil, c.unasked(a)
-	case <-ctx.Done():
-		return nil, nil
+	}
+}
+
+// waiting is what a child that has nothing to do has said and was not heard yet.
+func (c *child) waiting() (a answer, any bool) {
+	for {
+		select {
+		case a = <-c.answers:
+			if !c.drops(a, c.number+1) {
+				return a, true
+			}
+		default:
+			return answer{}, false
+		}
 	}
 }
 

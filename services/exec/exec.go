@@ -53,6 +53,8 @@ type Config struct {
 	// Persistent keeps programs running, each for one request after another, instead
 	// of starting one per request; docs/EXEC.md says how they are spoken to.
 	Persistent bool
+	// Frames is the version of the frames then: 1, the default, or Numbered.
+	Frames int
 	// Children is how many there are then: as many as requests run at once. Default 1.
 	Children int
 	Logger   hclog.Logger // optional
@@ -90,6 +92,13 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.MaxReply == 0 {
 		cfg.MaxReply = DefaultMaxReply
+	}
+	switch cfg.Frames {
+	case 0:
+		cfg.Frames = 1
+	case 1, Numbered:
+	default:
+		return nil, fmt.Errorf("exec: frames of version %d: there are 1 and %d", cfg.Frames, Numbered)
 	}
 	if cfg.Children == 0 {
 		cfg.Children = 1
@@ -172,11 +181,12 @@ const (
 	envAttempt  = "MD_ATTEMPT"
 	envDeadline = "MD_DEADLINE_MS"
 	envCaller   = "MD_CALLER"
+	envFrames   = "MD_FRAMES" // of programs that stay
 )
 
 // notInherited are variables that are about the worker itself: its service manager
 // must not hear from the program, and it may itself be run by an exec service.
-var notInherited = []string{envService, envID, envAttempt, envDeadline, envCaller,
+var notInherited = []string{envService, envID, envAttempt, envDeadline, envCaller, envFrames,
 	"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"}
 
 func inherited(environ []string) []string {

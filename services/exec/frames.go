@@ -18,7 +18,13 @@ import (
 const (
 	answerOK    = 0
 	answerError = 1
+	answerPart  = 2 // in frames of version 2
 )
+
+// Numbered is the version of the frames in which requests have numbers, answers name
+// them, and parts of answers may come before the last one. In the version before it
+// none of this is there.
+const Numbered = 2
 
 // maxAnswerFrames leaves room in a message for the frames of the protocol.
 const maxAnswerFrames = 1000
@@ -27,6 +33,7 @@ const maxAnswerFrames = 1000
 var (
 	errRubbish = errors.New("its output is no answer")
 	errTooBig  = errors.New("its answer is too large")
+	errUnsent  = errors.New("a part of its answer cannot be passed on")
 	// errHalfRead is no caller's business: the answer is good.
 	errHalfRead = errors.New("it did not read the whole request")
 )
@@ -50,12 +57,16 @@ func newHeader(ctx context.Context, r *worker.Request) header {
 	return h
 }
 
-// appendRequest appends a request as a child reads it: the number of frames, then
-// length and octets of each. The header is the first one.
-func appendRequest(dst []byte, h header, body [][]byte) []byte {
+// appendRequest appends a request as a child reads it: in frames of version 2 its
+// number, then how many frames there are, then length and octets of each. The header is
+// the first one.
+func appendRequest(dst []byte, version int, number uint32, h header, body [][]byte) []byte {
 	first, err := json.Marshal(h)
 	if err != nil {
 		panic(err) // strings and numbers
+	}
+	if version == Numbered {
+		dst = binary.BigEndian.AppendUint32(dst, number)
 	}
 	dst = binary.BigEndian.AppendUint32(dst, uint32(1+len(body)))
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(first)))
@@ -69,22 +80,31 @@ func appendRequest(dst []byte, h header, body [][]byte) []byte {
 
 // answer is what a child wrote for one request.
 type answer struct {
+	number uint32 // of the request; 0 where they have none
+	part   bool   // more comes
 	failed bool
 	frames [][]byte
 	err    error // nothing can be read behind it
 }
 
-// readAnswer reads one answer of at most max octets. It allocates as octets come,
-// not as they are announced. io.EOF means that there is none.
-func readAnswer(r *bufio.Reader, max int) (a answer) {
+// readAnswer reads one answer, or part of one, of at most max octets. It allocates as
+// octets come, not as they are announced. io.EOF means that there is none.
+func readAnswer(r *bufio.Reader, version, max int) (a answer) {
 	status, err := r.ReadByte()
 	if err != nil {
 		return answer{err: err}
 	}
-	if status != answerOK && status != answerError {
+	switch {
+	case version == Numbered && status > answerPart:
+		return answer{err: fmt.Errorf("%w: it begins with octet %#02x, want 00, 01 or 02", errRubbish, status)}
+	case version != Numbered && status > answerError:
 		return answer{err: fmt.Errorf("%w: it begins with octet %#02x, want 00 or 01", errRubbish, status)}
+	case version == Numbered:
+		if a.number, err = readUint32(r); err != nil {
+			return answer{err: err}
+		}
 	}
-	a.failed = status == answerError
+	a.failed, a.part = status == answerError, status == answerPart
 	n, err := readUint32(r)
 	if err != nil {
 		return answer{err: err}

@@ -29,14 +29,15 @@ type Counters struct {
 	Ended   uint64 // children that ended unasked, or were of no use any more
 	Killed  uint64 // children killed at a deadline, CANCEL or loss of the broker
 	Rubbish uint64 // children that wrote what is no answer
+	Late    uint64 // answers, and parts, to requests that were answered (frames of version 2)
 }
 
-type counters struct{ started, ended, killed, rubbish atomic.Uint64 }
+type counters struct{ started, ended, killed, rubbish, late atomic.Uint64 }
 
 // Counters returns a snapshot.
 func (s *Service) Counters() Counters {
 	n := &s.counters
-	return Counters{Started: n.started.Load(), Ended: n.ended.Load(), Killed: n.killed.Load(), Rubbish: n.rubbish.Load()}
+	return Counters{Started: n.started.Load(), Ended: n.ended.Load(), Killed: n.killed.Load(), Rubbish: n.rubbish.Load(), Late: n.late.Load()}
 }
 
 // job is one request on its way through a child.

@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 		meshproc.Main(m)
 	}
 	in := bufio.NewReader(os.Stdin)
+	if os.Getenv("MD_FRAMES") == "2" {
+		obeyNumbered(in)
+	}
 	for {
 		frames, err := readRequest(in)
 		if err != nil {
@@ -72,6 +75,8 @@ func obey(frames [][]byte) {
 		reply(answerOK, frames[0])
 	case "pid":
 		reply(answerOK, strconv.AppendInt(nil, int64(os.Getpid()), 10))
+	case "frames version":
+		reply(answerOK, []byte(os.Getenv("MD_FRAMES")))
 	case "fail":
 		reply(answerError, []byte("out of "), []byte("milk"))
 	case "fail silently":
@@ -377,22 +382,29 @@ func TestDeadWorkersProgram(t *testing.T) {
 }
 
 func FuzzReadAnswer(f *testing.F) {
-	f.Add(appendFrames([]byte{answerOK}, []byte("a"), nil, []byte("bc")))
-	f.Add(appendFrames([]byte{answerError}))
-	f.Add([]byte("\x00\x00\x00\x00\x01\xff\xff\xff\xff"))
-	f.Fuzz(func(t *testing.T, octets []byte) {
+	f.Add(appendFrames([]byte{answerOK}, []byte("a"), nil, []byte("bc")), 1)
+	f.Add(appendFrames([]byte{answerError}), 1)
+	f.Add([]byte("\x00\x00\x00\x00\x01\xff\xff\xff\xff"), 1)
+	f.Add(appendFrames([]byte{answerPart, 0, 0, 0, 7}, []byte("a")), Numbered)
+	f.Fuzz(func(t *testing.T, octets []byte, version int) {
 		const most = 1 << 10
 		r := bufio.NewReader(bytes.NewReader(octets))
 		for {
-			a := readAnswer(r, most)
+			a := readAnswer(r, version, most)
 			if a.err != nil {
 				return
 			}
-			status := byte(answerOK)
-			if a.failed {
-				status = answerError
+			head := []byte{answerOK}
+			switch {
+			case a.failed:
+				head[0] = answerError
+			case a.part:
+				head[0] = answerPart
 			}
-			wire := appendFrames([]byte{status}, a.frames...)
+			if version == Numbered {
+				head = binary.BigEndian.AppendUint32(head, a.number)
+			}
+			wire := appendFrames(head, a.frames...)
 			if !bytes.HasPrefix(octets, wire) {
 				t.Fatalf("%q was read as %q", octets, wire)
 			}

@@ -130,6 +130,8 @@ func TestWorkerUsage(t *testing.T) {
 		{[]string{"echo", "--broker", ""}, "--broker tcp://HOST:PORT"},
 		{[]string{"exec", "--service", "x"}, "no command given"},
 		{[]string{"exec", "--", "true"}, "--service NAME"},
+		{[]string{"exec", "--service", "x", "--frames", "2", "--", "true"}, "add --persistent"},
+		{[]string{"exec", "--service", "x", "--persistent", "--frames", "3", "--", "true"}, "there are 1 and 2"},
 		{[]string{"exec", "--service", "x", "--", "no-such-program-here"}, `cannot run "no-such-program-here"`},
 	} {
 		r := meshproc.Run(t, meshproc.Command(t, "mdworker", c.args...))
