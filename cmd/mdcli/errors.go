@@ -64,7 +64,7 @@ func exitCode(e *mdp.Error) int {
 // something else answers in a broker's place, that is what is wrong.
 func (o *options) noBroker(op string, err error) error {
 	at := strings.Join(o.brokers.List, ", ")
-	if text := foreign(err); text != "" {
+	if text := misfit(err); text != "" {
 		return cli.Exitf(cli.Protocol, "%s: no broker takes requests at %s: %s; is it another port of one? See mdbroker's --listen", op, at, text)
 	}
 	if who := strangers(o.brokers.List); len(who) > 0 {

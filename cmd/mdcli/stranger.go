@@ -17,14 +17,14 @@ import (
 // How long whoever is at an endpoint may take to say who it is: unasked, and then
 // when asked as one asks an HTTP server.
 const (
-	lookFor  = 500 * time.Millisecond
+	lookFor  = time.Second
 	unasked  = 150 * time.Millisecond
 	question = "GET / HTTP/1.0\r\n\r\n"
 )
 
-// foreign is what went wrong in a handshake with something that speaks, but not as a
+// misfit is what went wrong in a handshake with something that speaks, but not as a
 // broker does for clients; "" for other errors.
-func foreign(err error) string {
+func misfit(err error) string {
 	for _, e := range []error{zsock.ErrVersion, zsock.ErrMechanism, zsock.ErrMetadata, zsock.ErrSocketType, zsock.ErrPeerError} {
 		if errors.Is(err, e) {
 			text := err.Error()

@@ -68,3 +68,32 @@ func TestTrace(t *testing.T) {
 	oneLine(t, run(t, a, "trace", "echo"), 64, `"echo" is no request id`)
 	oneLine(t, run(t, nil, "--timeout", "200ms", "--broker", "tcp://127.0.0.1:1", "trace", id), 69, "connection refused")
 }
+
+// TestTraceOfPoison: what no worker survived is found, and its id is offered to shells.
+func TestTraceOfPoison(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t)
+	for range 3 {
+		startWorker(t, b, "exec", "--service", "deadly", "--", "sh", "-c", "kill -9 $PPID; exec sleep 1000")
+	}
+	if r := run(t, b, "call", "--timeout", "1m", "deadly"); r.Code != 75 || !strings.Contains(r.Stderr, "worker lost") {
+		t.Fatalf("exit code %d, stderr %q", r.Code, r.Stderr)
+	}
+	poison := list(t, b, "poison")
+	if len(poison) != 1 {
+		t.Fatalf("poison %v", poison)
+	}
+	id := poison[0]["id"].(string)
+	rows, code := traces(t, b, id)
+	if len(rows) != 1 || code != 0 {
+		t.Fatalf("exit code %d, rows %v", code, rows)
+	}
+	for _, row := range rows {
+		if row["state"] != "given up" || row["service"] != "deadly" || row["attempt"] != 3.0 {
+			t.Errorf("row %v", row)
+		}
+	}
+	if got := completions(t, nil, "mdcli", "--broker", b.requests, "trace", ""); len(got) != 1 || got[0] != id {
+		t.Errorf("completions %q, want %s", got, id)
+	}
+}
