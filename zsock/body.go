@@ -120,6 +120,44 @@ func (m *Msg) Body(i int) Body {
 	return Body{wire: m.wire[m.spans[i].start:], slab: m.slab, size: size, frames: int32(len(m.spans) - i)}
 }
 
+// Keep returns the frames from i on in memory that the caller owns: the buffer that
+// the message was read into, where a body of theirs would be held by reference, else
+// a copy. It is for those who have no moment at which to release a body.
+func (m *Msg) Keep(i int) [][]byte {
+	b := m.Body(i)
+	switch {
+	case b.frames == 0:
+		return nil
+	case b.shares():
+		b.slab.retain() // for good: the collector gets it
+		return append(make([][]byte, 0, b.frames), m.frames[i:]...)
+	case b.frames == 1 && b.size <= smallKept:
+		return keepSmall(m.frames[i])
+	}
+	frames, own := make([][]byte, b.frames), make([]byte, 0, b.size)
+	for n, f := range m.frames[i:] {
+		at := len(own)
+		own = append(own, f...)
+		frames[n] = own[at:len(own):len(own)]
+	}
+	return frames
+}
+
+// smallKept is the most, in octets, that is kept in one piece with its slice: together
+// they fill one of the runtime's sizes.
+const smallKept = 128 - 24
+
+// keepSmall copies a frame with one allocation.
+func keepSmall(f []byte) [][]byte {
+	k := &struct {
+		frames [1][]byte
+		octets [smallKept]byte
+	}{}
+	n := copy(k.octets[:], f)
+	k.frames[0] = k.octets[:n:n]
+	return k.frames[:]
+}
+
 // set points m at the whole message wire with the frames in spans.
 func (m *Msg) set(wire []byte, s *slab, spans []span, size int64) {
 	m.wire, m.slab, m.spans, m.size = wire, s, spans, int(size)

@@ -59,7 +59,7 @@ func (c *Conn) ping(data []byte) error {
 		c.pongs = appendFrame(c.pongs, flagCommand, body)
 		c.octets += len(c.pongs) - before
 	}
-	c.in.batch.mark(c)
+	c.in.desk.batch.mark(c)
 	return nil
 }
 
@@ -78,9 +78,9 @@ func (c *Conn) subscription(on bool, prefix []byte) {
 	}
 	wire := append(append(appendHeader(s.b[:0], 0, n), octet), prefix...)
 	spans := [1]span{{payload: headerSize(n), end: len(wire)}}
-	m := &c.in.msg
+	m := &c.in.desk.msg
 	m.set(wire, nil, spans[:], int64(n))
-	c.h.Message(c.in.batch, c, m)
+	c.h.Message(&c.in.desk.batch, c, m)
 	m.clear()
 }
 

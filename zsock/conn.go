@@ -41,13 +41,9 @@ type Conn struct {
 	in     input // reader goroutine only
 
 	dialled bool
-	sock    *sock           // set by run if a poller serves the connection: then nc is closed
-	raw     syscall.RawConn // one of sock, raw and try, or none
+	sock    *sock // set by run if a poller serves the connection: then there is no nc
+	raw     *raw  // one of sock, raw and try, or none
 	try     tryWriter
-	rawFunc func(fd uintptr) bool
-	rawN    int   // of the current writer
-	rawErr  error // of the current writer
-	rawWait bool  // of the current writer
 
 	closed  atomic.Bool // Close was called; written under mu
 	discard atomic.Bool // CloseAfterFlush was called: nothing is delivered any more
@@ -63,6 +59,7 @@ type Conn struct {
 	pongs     []byte // PONG commands, ahead of pending
 	marked    bool   // in a batch that is about to be flushed
 	writing   bool   // somebody owns cur
+	inside    bool   // and writes it just now, without mu
 	cur       *chunk // being written, by its owner
 	messages  int    // in pending and cur
 	octets    int    // in pending and cur
@@ -76,6 +73,17 @@ type tryWriter interface {
 	TryWrite(p []byte) (n int, err error)
 }
 
+// raw is a descriptor that the runtime's poller knows.
+type raw struct {
+	conn  syscall.RawConn
+	write func(fd uintptr) bool // writeRaw
+
+	// Of the current writer:
+	n    int
+	err  error
+	wait bool
+}
+
 func newConn(l *link, cfg *Config, h Handler, t *tally) *Conn {
 	c := &Conn{nc: l.nc, cfg: cfg, h: h, peer: l.peer, sealer: l.sealer, tally: t}
 	c.peer.ID = lastID.Add(1)
@@ -86,8 +94,9 @@ func newConn(l *link, cfg *Config, h Handler, t *tally) *Conn {
 		c.try = nc
 	case syscall.Conn:
 		// Windows cannot be asked to take what it can at once: a goroutine writes it all.
-		if raw, err := nc.SyscallConn(); err == nil && runtime.GOOS != "windows" {
-			c.raw, c.rawFunc = raw, c.writeRaw
+		if conn, err := nc.SyscallConn(); err == nil && runtime.GOOS != "windows" {
+			c.raw = &raw{conn: conn}
+			c.raw.write = c.writeRaw
 		}
 	}
 	return c
@@ -137,15 +146,11 @@ func (c *Conn) Unsent() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	octets := c.octets
-	if _, tcp := c.nc.LocalAddr().(*net.TCPAddr); !tcp {
-		return octets
+	if c.sock != nil {
+		return octets + c.sock.unacknowledged()
 	}
-	count := func(fd uintptr) { octets += unacknowledged(int(fd)) }
-	switch {
-	case c.sock != nil:
-		c.sock.control(count)
-	case c.raw != nil:
-		_ = c.raw.Control(count)
+	if _, tcp := c.nc.LocalAddr().(*net.TCPAddr); tcp && c.raw != nil {
+		_ = c.raw.conn.Control(func(fd uintptr) { octets += unacknowledged(int(fd)) })
 	}
 	return octets
 }
@@ -187,8 +192,10 @@ func (c *Conn) run() error {
 	return c.reason
 }
 
-// start is run without waiting for the end: it calls ended then.
-func (c *Conn) start(ended func()) {
+// Start is Run without waiting for the end: it calls ended then, which must not wait.
+// It saves a goroutine where connections are shared. Like Run it is for dialled
+// connections, and once.
+func (c *Conn) Start(ended func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.running = true
@@ -203,6 +210,7 @@ func (c *Conn) start(ended func()) {
 
 // serve is the life of a connection that has a goroutine of its own.
 func (c *Conn) serve() error {
+	c.in.desk = new(desk)
 	c.h.Opened(c)
 	c.Close(c.read())
 	c.writers.Wait()
@@ -216,8 +224,8 @@ func (c *Conn) serve() error {
 	}
 	c.mu.Unlock()
 	c.tally.count(why)
-	c.h.Closed(c.in.batch, c, why)
-	c.in.batch.Flush()
+	c.h.Closed(&c.in.desk.batch, c, why)
+	c.in.desk.batch.Flush()
 	return why
 }
 

@@ -96,9 +96,11 @@ func (c *Conn) flush() {
 	for turn := 0; !c.writing && !c.closed.Load() && c.load(); turn++ {
 		c.writing = true
 		if turn < maxTurns {
+			c.inside = true
 			c.mu.Unlock()
 			n, err := c.writeNow()
 			c.mu.Lock()
+			c.inside = false
 			if c.settle(n, err) {
 				continue
 			}
@@ -238,20 +240,21 @@ func (c *Conn) writeWait() (int, error) {
 }
 
 func (c *Conn) rawWrite(wait bool) (int, error) {
-	c.rawWait, c.rawN, c.rawErr = wait, 0, nil
-	if err := c.raw.Write(c.rawFunc); err != nil {
-		return c.rawN, err
+	r := c.raw
+	r.wait, r.n, r.err = wait, 0, nil
+	if err := r.conn.Write(r.write); err != nil {
+		return r.n, err
 	}
-	return c.rawN, c.rawErr
+	return r.n, r.err
 }
 
-// writeRaw is what rawFunc is bound to, once per connection, so that writing does
+// writeRaw is what raw.write is bound to, once per connection, so that writing does
 // not allocate. False means: wait until the descriptor can be written.
 func (c *Conn) writeRaw(fd uintptr) bool {
 	n, err := writeSegments(int(fd), c.cur.segments)
 	if errors.Is(err, syscall.EAGAIN) {
-		return !c.rawWait
+		return !c.raw.wait
 	}
-	c.rawN, c.rawErr = max(n, 0), err
+	c.raw.n, c.raw.err = max(n, 0), err
 	return true
 }

@@ -197,7 +197,7 @@ func (l *Listener) met(ctx context.Context, nc net.Conn, s *stranger, at *list.E
 		c := newConn(k, &l.cfg, l.h, &l.tally)
 		l.conns[c] = struct{}{}
 		l.wg.Add(1)
-		c.start(func() { l.left(c) })
+		c.Start(func() { l.left(c) })
 	}
 	return false
 }

@@ -16,6 +16,12 @@ const (
 	turns     = 8         // rounds after which it yields: the runtime harries a goroutine that never does
 )
 
+// How a poller waits.
+const (
+	looks        = 50 // before it is put to sleep: about as many microseconds
+	maxFruitless = 63
+)
+
 // poller serves the connections of handlers that never wait (Config.Shared) from
 // one goroutine: it waits for all of them in one system call, reads those that have
 // something into one buffer, runs the handler, and writes what that caused. Compared
@@ -25,13 +31,15 @@ const (
 // A poller starts with its first connection and ends with its last one.
 type poller struct {
 	epoll, event int // descriptors; event wakes the loop
-	batch        Batch
+	desk         desk
 	scratch      *slab   // what is read goes here
 	conns        []*Conn // by slot; loop only
 	free         []int32 // slots; loop only
 	taken        int     // octets read since the last flush; loop only
 	rouses       bool    // something came on a connection that was dialled from here; loop only
 	generation   int32   // of the last one that came; loop only
+	fruitless    int     // waits that need not be put off, after ones that were in vain; loop only
+	direct       int     // of those, how many are left; loop only
 
 	load int // connections given to it; guarded by pollers.mu
 
@@ -113,7 +121,7 @@ func newPoller() (*poller, error) {
 		err = unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, event, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: -1})
 		if err == nil {
 			p := &poller{epoll: epoll, event: event, scratch: newSlab(maxBuffer)}
-			p.batch.prompt = true
+			p.desk.batch.prompt = true
 			return p, nil
 		}
 		_ = unix.Close(event)
@@ -172,13 +180,13 @@ func (p *poller) run() {
 				}
 			}
 			clear(calls)
-			p.batch.Flush()
+			p.desk.batch.Flush()
 			if len(p.conns) == len(p.free) && p.over() {
 				break
 			}
 			continue
 		}
-		n, err := unix.EpollWait(p.epoll, events, -1)
+		n, err := p.wait(events)
 		if err != nil && err != unix.EINTR {
 			panic(fmt.Sprintf("zsock: epoll: %v", err)) // no descriptor of ours: a bug
 		}
@@ -187,11 +195,32 @@ func (p *poller) run() {
 		}
 		p.yield()
 		p.taken = 0
-		p.batch.Flush()
+		p.desk.batch.Flush()
 		p.yield()
 		p.rouses = false
 	}
 	p.shut()
+}
+
+// wait waits for events. While the machine is busy the next one is near, and being put
+// to sleep and woken takes longer than looking for it a few times, and costs more. In
+// between others may have the processor. Where that is in vain it soon is not tried
+// any more, but for one wait in maxFruitless.
+func (p *poller) wait(events []unix.EpollEvent) (int, error) {
+	if p.direct > 0 {
+		p.direct--
+		return unix.EpollWait(p.epoll, events, -1)
+	}
+	for range looks {
+		if n, err := unix.EpollWait(p.epoll, events, 0); n != 0 || err != nil {
+			p.fruitless /= 2
+			return n, err
+		}
+		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // never fails
+	}
+	p.fruitless = min(2*p.fruitless+1, maxFruitless)
+	p.direct = p.fruitless
+	return unix.EpollWait(p.epoll, events, -1)
 }
 
 // shut ends a poller whose loop is over. Somebody may just now be about to wake it
@@ -237,7 +266,7 @@ func (p *poller) happened(e unix.EpollEvent) {
 	}
 	if p.taken > maxTaken { // it is still in the processor's cache
 		p.taken = 0
-		p.batch.Flush()
+		p.desk.batch.Flush()
 	}
 }
 
@@ -314,7 +343,7 @@ func (p *poller) end(c *Conn, err error) {
 	p.free = append(p.free, s.slot)
 	c.in.free()
 	c.tally.count(why)
-	c.h.Closed(&p.batch, c, why)
+	c.h.Closed(&p.desk.batch, c, why)
 	s.ended()
 	p.leave()
 }

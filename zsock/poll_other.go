@@ -9,10 +9,10 @@ type noPoller struct{}
 
 func (noPoller) call(*Conn) {}
 
-func (*sock) await(*Conn)           {}
-func (*sock) control(func(uintptr)) {}
-func (*sock) release()              {}
-func (*sock) stopTalking(*Conn)     {}
+func (*sock) await(*Conn)         {}
+func (*sock) release()            {}
+func (*sock) stopTalking(*Conn)   {}
+func (*sock) unacknowledged() int { return 0 }
 
 func (c *Conn) share(func()) bool         { return false }
 func (c *Conn) writeShared() (int, error) { return 0, nil }

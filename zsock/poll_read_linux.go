@@ -54,7 +54,7 @@ func (c *Conn) readable() error {
 func (c *Conn) pause() {
 	if in := &c.in; c.pauser != nil && in.handled {
 		in.handled = false
-		c.pauser.Paused(in.batch, c)
+		c.pauser.Paused(&in.desk.batch, c)
 	}
 }
 
@@ -115,6 +115,9 @@ func (c *Conn) timeUp() error {
 // attach gives in a buffer to read into: the poller's, or, where large messages come
 // one after another, one that a whole message fits into, to be shared by reference.
 func (in *input) attach() {
+	if in.scan.spans == nil {
+		in.scan.spans, in.desk.spans = in.desk.spans, nil
+	}
 	switch {
 	case in.buf == nil && in.big == nil && in.hint > 0:
 		in.buf = newSlab(in.hint)
@@ -140,6 +143,9 @@ func (in *input) detach() {
 	rest := in.w - in.r
 	switch {
 	case rest == 0:
+		if in.big == nil {
+			in.desk.spans, in.scan.spans = in.scan.spans, nil
+		}
 		in.buf.release()
 		in.buf, in.size, in.r, in.w = nil, 0, 0, 0
 	case in.buf == in.scratch || in.size > 4*rest:

@@ -10,9 +10,10 @@ import (
 // sock is the descriptor of a shared connection.
 type sock struct {
 	p          *poller
-	fd         int         // -1 once closed
-	slot       int32       // loop only
-	generation int32       // loop only
+	fd         int   // -1 once closed
+	slot       int32 // loop only
+	generation int32 // loop only
+	tcp        bool
 	opened     bool        // loop only
 	gone       bool        // loop only
 	timer      *time.Timer // loop only; calls the loop
@@ -36,9 +37,8 @@ func (c *Conn) share(ended func()) bool {
 	if !c.cfg.Shared || c.raw == nil || c.writing || c.closed.Load() {
 		return false
 	}
-	switch c.nc.(type) {
-	case *net.TCPConn, *net.UnixConn:
-	default:
+	_, tcp := c.nc.(*net.TCPConn)
+	if _, ipc := c.nc.(*net.UnixConn); !tcp && !ipc {
 		return false
 	}
 	p := joinPoller()
@@ -48,14 +48,14 @@ func (c *Conn) share(ended func()) bool {
 	// The runtime's own poller would wake a thread for every message: it must not
 	// know the descriptor any more.
 	fd := -1
-	if err := c.raw.Control(func(own uintptr) { fd, _ = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }); err != nil || fd < 0 {
+	if err := c.raw.conn.Control(func(own uintptr) { fd, _ = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }); err != nil || fd < 0 {
 		p.leave()
 		return false
 	}
 	_ = c.nc.Close()
-	c.raw, c.rawFunc = nil, nil
-	c.sock = &sock{p: p, fd: fd, ended: ended}
-	c.in.batch, c.in.scratch = &p.batch, p.scratch
+	c.sock = &sock{p: p, fd: fd, tcp: tcp, ended: ended}
+	c.nc, c.raw = nil, nil // sock is all that is left of it
+	c.in.desk, c.in.scratch = &p.desk, p.scratch
 	p.call(c)
 	return true
 }
@@ -85,9 +85,11 @@ func (s *sock) release() {
 	}
 }
 
-// control calls f with the descriptor while it is open. Called with Conn.mu held.
-func (s *sock) control(f func(fd uintptr)) {
-	if s.fd >= 0 {
-		f(uintptr(s.fd))
+// unacknowledged is what the kernel keeps in case it must send it again, in octets.
+// Called with Conn.mu held.
+func (s *sock) unacknowledged() int {
+	if s.fd < 0 || !s.tcp {
+		return 0
 	}
+	return unacknowledged(s.fd)
 }

@@ -11,24 +11,31 @@ import (
 const idleTick = time.Second
 
 // flushEvery is how many messages of one read are handled before what they caused
-// is flushed.
-const flushEvery = 2048
+// is flushed: enough to share a system call, and few enough that the peers have
+// something to do meanwhile. A hundred requests that travel as one wave keep one
+// process busy at a time.
+const flushEvery = 64
 
 // maxInside is how many commands may come between the frames of one message. A
 // peer's timer puts one there now and then; each one costs a copy of what follows.
 const maxInside = 256
+
+// desk is what a reader works with, one connection after another: a poller has one
+// for all of its own, so that idle connections do without.
+type desk struct {
+	batch Batch
+	msg   Msg
+	spans []span // for scanners, between messages
+}
 
 // input is the reading half of a connection. Only the reader goroutine uses it.
 //
 // The message being received begins either at buf[r] or, when it is large, at
 // big.b[0]: then it is collected there and buf is empty.
 type input struct {
-	scan  scanner
-	batch *Batch // own, or the poller's
-	own   Batch
-
+	scan    scanner
+	desk    *desk // own, or the poller's
 	scratch *slab // the poller's buffer, if it has one
-	msg     Msg
 
 	handled bool // something was parsed since the last pause; shared connections only
 
@@ -48,16 +55,16 @@ type input struct {
 	atArmed uint32        // reads when the deadline was set
 
 	sealer sealer
-	clear  clearText
+	clear  *clearText // if there is a sealer
 }
 
 func (in *input) init(cfg *Config, s sealer, rest []byte) {
 	in.scan.maxMessage, in.scan.maxFrames = cfg.MaxMessage, cfg.MaxFrames
-	in.sealer, in.batch = s, &in.own
+	in.sealer = s
 	if s != nil {
 		in.scan.single = true
 		in.scan.maxMessage += int64(s.overhead())
-		in.clear.maxMessage, in.clear.maxFrames = cfg.MaxMessage, cfg.MaxFrames
+		in.clear = &clearText{maxMessage: cfg.MaxMessage, maxFrames: cfg.MaxFrames}
 	}
 	in.resize(max(minBuffer, len(rest)))
 	in.w = copy(in.buf.b, rest)
@@ -73,7 +80,9 @@ func (in *input) free() {
 		in.big.release()
 		in.big = nil
 	}
-	in.clear.free()
+	if in.clear != nil {
+		in.clear.free()
+	}
 }
 
 // resize moves what is not yet parsed to a buffer of at least n octets.
@@ -105,9 +114,9 @@ func (c *Conn) read() error {
 	for {
 		err := c.parse()
 		if c.pauser != nil {
-			c.pauser.Paused(in.batch, c)
+			c.pauser.Paused(&in.desk.batch, c)
 		}
-		in.batch.Flush()
+		in.desk.batch.Flush()
 		if err != nil {
 			return err
 		}
@@ -124,7 +133,7 @@ func (c *Conn) parse() error {
 	in := &c.in
 	for n := 1; ; n++ {
 		if n%flushEvery == 0 {
-			in.batch.Flush()
+			in.desk.batch.Flush()
 		}
 		if c.closed.Load() {
 			return ErrClosed // the reason is noted already
@@ -199,12 +208,12 @@ func (c *Conn) deliver(wire []byte, s *slab, spans []span, size int64) {
 	if c.discard.Load() {
 		return
 	}
-	m := &c.in.msg
+	m := &c.in.desk.msg
 	m.set(wire, s, spans, size)
 	if c.cfg.Type.publishes() && !isSubscription(m.frames) {
 		c.tally.ignored.Add(1)
 	} else {
-		c.h.Message(c.in.batch, c, m)
+		c.h.Message(&c.in.desk.batch, c, m)
 	}
 	m.clear()
 }

@@ -15,7 +15,7 @@ type clearText struct {
 
 // open opens one sealed frame and delivers the message that it completes.
 func (c *Conn) open(box []byte) error {
-	in, t := &c.in, &c.in.clear
+	in, t := &c.in, c.in.clear
 	n := len(box) - in.sealer.overhead()
 	if n < 0 {
 		return fmt.Errorf("%w: box of %d octets", ErrSeal, len(box))

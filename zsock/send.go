@@ -19,7 +19,7 @@ type chunk struct {
 type large struct {
 	at   int
 	wire []byte
-	slab *slab
+	slab *slab // nil when wire was given back
 }
 
 var chunkPool = sync.Pool{New: func() any { return new(chunk) }}
@@ -27,7 +27,9 @@ var chunkPool = sync.Pool{New: func() any { return new(chunk) }}
 // free releases the bodies and gives the chunk back.
 func (ch *chunk) free() {
 	for i := range ch.bodies {
-		ch.bodies[i].slab.release()
+		if s := ch.bodies[i].slab; s != nil {
+			s.release()
+		}
 	}
 	clear(ch.bodies)
 	clear(ch.segments)
@@ -95,28 +97,19 @@ func (c *Conn) Send(b *Batch, head [][]byte, body Body) error {
 // SendNumbered is Send for who wants to know later whether the message was written:
 // it returns what [Conn.Unwritten] calls the message.
 func (c *Conn) SendNumbered(b *Batch, head [][]byte, body Body) (number uint32, err error) {
-	size, octets := body.size, len(body.wire)
-	for _, f := range head {
-		size += len(f)
-		octets += headerSize(len(f)) + len(f)
-	}
+	size, octets := measure(head)
+	size, octets = size+body.size, octets+len(body.wire)
 	frames := len(head) + int(body.frames)
-	if int64(size) > c.cfg.MaxMessage {
-		return 0, ErrTooBig
-	}
-	if frames == 0 || frames > c.cfg.MaxFrames {
-		return 0, ErrTooManyFrames
+	if err := c.permits(size, frames); err != nil {
+		return 0, err
 	}
 	if c.sealer != nil {
 		octets += frames * (c.sealer.overhead() + maxHeader)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.shut {
-		return 0, ErrClosed
-	}
-	if c.messages > 0 && (c.messages >= c.cfg.HighWaterMessages || c.octets+octets > c.cfg.HighWaterBytes) {
-		return 0, ErrHighWater
+	if err := c.admit(octets); err != nil {
+		return 0, err
 	}
 	if c.sealer != nil {
 		if err := c.sealMessage(head, body); err != nil {
@@ -126,11 +119,47 @@ func (c *Conn) SendNumbered(b *Batch, head [][]byte, body Body) (number uint32, 
 		c.octets += octets
 		c.encode(head, body)
 	}
+	c.queued(b)
+	return c.taken, nil
+}
+
+// measure is how many octets frames have, and how many in wire form.
+func measure(frames [][]byte) (size, wire int) {
+	for _, f := range frames {
+		size += len(f)
+		wire += headerSize(len(f))
+	}
+	return size, wire + size
+}
+
+// permits holds a message against the limits.
+func (c *Conn) permits(size, frames int) error {
+	switch {
+	case int64(size) > c.cfg.MaxMessage:
+		return ErrTooBig
+	case frames == 0 || frames > c.cfg.MaxFrames:
+		return ErrTooManyFrames
+	}
+	return nil
+}
+
+// admit tells whether the queue takes a message now. Called with mu held.
+func (c *Conn) admit(octets int) error {
+	switch {
+	case c.shut:
+		return ErrClosed
+	case c.messages > 0 && (c.messages >= c.cfg.HighWaterMessages || c.octets+octets > c.cfg.HighWaterBytes):
+		return ErrHighWater
+	}
+	return nil
+}
+
+// queued counts a message that was appended. Called with mu held.
+func (c *Conn) queued(b *Batch) {
 	c.messages++
 	c.pending.messages++
 	c.taken++
 	b.mark(c)
-	return c.taken, nil
 }
 
 // chunk is the chunk that takes what is sent now.
