@@ -31,6 +31,15 @@ type broker struct {
 	identity string // who was there last, as far as known
 }
 
+// man starts the keepers for whom there is a broker. Callers hold mu.
+func (c *Client) man() {
+	for c.keepers < min(connections, len(c.brokers)) && !c.closed {
+		number := c.keepers
+		c.keepers++
+		c.wg.Go(func() { c.keep(number) })
+	}
+}
+
 // keep holds one link at a time, to whichever broker no other keeper has, until the
 // client is closed. The keepers are numbered from 0.
 func (c *Client) keep(number int) {
@@ -47,12 +56,9 @@ func (c *Client) keep(number int) {
 		}
 		l, err := c.dial(br, dialTimeout)
 		if err == nil {
-			c.wg.Go(l.run)
-			select {
-			case <-l.left:
-			case <-c.ctx.Done():
-				return // run sees to the rest
-			}
+			l.start()
+			l.tend(l.left)
+			c.wg.Go(func() { l.tend(nil) }) // until it has ended, too
 			if l.lasted() {
 				backoff.Reset()
 				failures = 0
@@ -151,6 +157,7 @@ func (c *Client) meet(l *link, w *mdp.WelcomeMap, b *zsock.Batch) {
 	}
 	c.learn(l, w.Endpoints, l.identity)
 	c.learn(l, w.Others, "")
+	c.man()
 	c.tellNews()
 }
 

@@ -9,8 +9,9 @@ import (
 	"github.com/mdmesh/mdmesh/mdp"
 )
 
-// Call is one request. The Client does not change Body and copies it before the
-// call returns, or, with Go, before the Pending is done.
+// Call is one request. The Client does not change Body. It may read it until the call
+// returns, also if that is early, for the end of a context; or, with Go, until the
+// Pending is done.
 type Call struct {
 	Service string   // 1 to 255 octets
 	Body    [][]byte // frames, none or more

@@ -76,10 +76,14 @@ type Client struct {
 	counters  counters
 
 	mu sync.Mutex // guards the following
-	// started tells that the keepers run; closed that Close was called.
-	started, closed bool
-	slots           []slot
-	free            []uint32 // indexes of empty slots
+	// started tells that the first call was made, flushing that flushAsync runs, closed
+	// that Close was called.
+	started, flushing, closed bool
+	// keepers is how many run: the second one holds the warm connection that fail-over
+	// goes to, once there is a second broker.
+	keepers int
+	slots   []slot
+	free    []uint32 // indexes of empty slots
 	// active is the link that new requests take, or nil. links are all open ones,
 	// the warm one and those that drain included.
 	active  *link
@@ -128,6 +132,7 @@ func New(cfg Config) (*Client, error) {
 		flushes: make(chan struct{}, 1),
 		news:    make(chan struct{}),
 		async:   new(zsock.Batch),
+		frames:  make([][]byte, 0, 8),
 	}
 	for i, endpoint := range cfg.Brokers {
 		if !strings.Contains(endpoint, "://") {
@@ -173,17 +178,13 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// start runs the goroutines, once. Callers hold mu and have checked closed.
+// start begins to connect, once. Callers hold mu and have checked closed.
 func (c *Client) start() {
 	if c.started {
 		return
 	}
 	c.started = true
-	c.wg.Go(c.flushAsync)
-	// The second keeper holds the warm connection that fail-over goes to.
-	for i := range connections {
-		c.wg.Go(func() { c.keep(i) })
-	}
+	c.man()
 }
 
 // flushAsync flushes what Go sent. One flush takes what all callers sent meanwhile.

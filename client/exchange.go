@@ -45,6 +45,7 @@ type exchange struct {
 	done  chan struct{} // capacity 1: gets one value when the exchange ends
 	news  chan struct{} // capacity 1, of Stream: partials came
 	batch zsock.Batch   // of the caller
+	loan  zsock.Loan    // of frames, if the caller waits
 
 	// Client.mu guards the following while the exchange is in the table, and state
 	// and id always: contexts of an earlier use may still look at them.
@@ -120,6 +121,10 @@ func (c *Client) begin(ctx context.Context, kind mdp.Kind, call *Call, body [][]
 	if async {
 		x.pending.ID = id
 		b = c.async
+		if !c.flushing {
+			c.flushing = true
+			c.wg.Go(c.flushAsync)
+		}
 	}
 	c.submit(x, b, now)
 	c.mu.Unlock()
@@ -193,14 +198,18 @@ func (c *Client) submitTo(l *link, x *exchange, b *zsock.Batch, now instant) {
 }
 
 // send gives x's request to l's connection. Small bodies are copied right into its
-// buffer; large ones once, and written from there.
+// buffer. Large ones are written from where they lie: from the caller's memory, as long
+// as it waits, and from a copy for one that does not.
 func (c *Client) send(x *exchange, l *link, b *zsock.Batch, left time.Duration) error {
 	head := c.encode(x, left)
-	if x.size < largeBody {
+	switch {
+	case x.size < largeBody:
 		c.frames = append(head, x.frames...)
 		err := l.conn.Send(b, c.frames, zsock.Body{})
 		c.frames = emptied(c.frames)
 		return err
+	case x.pending == nil:
+		return l.conn.SendLoan(b, head, x.frames, &x.loan)
 	}
 	body := zsock.NewBody(x.frames...)
 	defer body.Release()

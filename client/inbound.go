@@ -18,16 +18,15 @@ const (
 // Message implements zsock.Handler.
 func (l *link) Message(b *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
 	c, cmd := l.c, &l.command
-	frames := m.Frames()
-	if err := mdp.Decode(frames, mdp.AtEndpoint, cmd); err != nil || cmd.Dialect != mdp.Native || cmd.Role != mdp.Client {
+	if err := mdp.Decode(m.Frames(), mdp.AtEndpoint, cmd); err != nil || cmd.Dialect != mdp.Native || cmd.Role != mdp.Client {
 		c.counters.malformed.Add(1)
 		return
 	}
 	switch cmd.Kind {
 	case mdp.Final:
-		l.final(cmd, frames[cmd.Body:])
+		l.final(cmd, m)
 	case mdp.Partial:
-		l.partial(b, cmd, frames[cmd.Body:])
+		l.partial(b, cmd, m)
 	case mdp.Welcome:
 		l.welcomed(b, cmd)
 	case mdp.Drain:
@@ -49,10 +48,10 @@ type final struct {
 }
 
 // final keeps an answer until settle.
-func (l *link) final(cmd *mdp.Command, frames [][]byte) {
+func (l *link) final(cmd *mdp.Command, m *zsock.Msg) {
 	f := final{token: cmd.Head.Token, attempt: cmd.Head.Attempt, err: mdp.AnswerError(cmd)}
 	if f.err == nil {
-		f.body = clone(frames)
+		f.body = m.Keep(cmd.Body)
 	}
 	l.finals = append(l.finals, f)
 }
@@ -105,9 +104,9 @@ func (c *Client) settle(l *link, b *zsock.Batch, f *final) {
 	}
 }
 
-func (l *link) partial(b *zsock.Batch, cmd *mdp.Command, frames [][]byte) {
+func (l *link) partial(b *zsock.Batch, cmd *mdp.Command, m *zsock.Msg) {
 	c := l.c
-	body := clone(frames)
+	body := m.Keep(cmd.Body)
 	if body == nil {
 		body = [][]byte{} // nil stands for a restart
 	}
@@ -164,23 +163,4 @@ func (l *link) drain(b *zsock.Batch) {
 	l.draining = true
 	l.leave(b)
 	l.nudge()
-}
-
-// clone copies frames into memory of their own: two allocations for any number.
-func clone(frames [][]byte) [][]byte {
-	if len(frames) == 0 {
-		return nil
-	}
-	size := 0
-	for _, f := range frames {
-		size += len(f)
-	}
-	buf := make([]byte, 0, size)
-	out := make([][]byte, len(frames))
-	for i, f := range frames {
-		at := len(buf)
-		buf = append(buf, f...)
-		out[i] = buf[at:len(buf):len(buf)]
-	}
-	return out
 }

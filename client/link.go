@@ -36,6 +36,7 @@ type link struct {
 	endpoint string
 	conn     *zsock.Conn
 	arrive   func(*zsock.Batch) // of a link made for one exchange: sends that, under mu
+	gone     chan struct{}      // closed when the connection has ended
 	left     chan struct{}      // closed when new requests should go elsewhere: drained or gone
 	wake     chan struct{}      // capacity 1: the interval may have changed
 
@@ -67,7 +68,7 @@ type link struct {
 func (c *Client) dial(br *broker, limit time.Duration) (*link, error) {
 	l := &link{
 		c: c, broker: br, endpoint: br.endpoint,
-		left: make(chan struct{}), wake: make(chan struct{}, 1),
+		gone: make(chan struct{}), left: make(chan struct{}), wake: make(chan struct{}, 1),
 		heartbeat: defaultHeartbeat, limit: cautious,
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, limit)
@@ -84,20 +85,32 @@ func (c *Client) dial(br *broker, limit time.Duration) (*link, error) {
 	return l, nil
 }
 
-// run is a link's life: it opens it, beats until the connection ends, and leaves.
-func (l *link) run() {
-	c := l.c
-	read := make(chan error, 1)
-	c.wg.Go(func() { read <- l.conn.Run(context.WithoutCancel(c.ctx)) })
+// start begins a link's life: what is read is handled from now on, and requests may
+// be sent. Somebody must tend the link until it ends.
+func (l *link) start() {
+	l.conn.Start(func() { close(l.gone) })
 	l.open()
+}
+
+// run is the whole life of a link.
+func (l *link) run() {
+	l.start()
+	l.tend(nil)
+}
+
+// tend beats until the connection has ended, or left is closed.
+func (l *link) tend(left <-chan struct{}) {
+	c := l.c
 	timer := time.NewTimer(l.interval())
 	defer timer.Stop()
 	closing := c.ctx.Done()
 	var overtime <-chan time.Time
 	for {
 		select {
-		case <-read:
+		case <-l.gone:
 			l.logEnd()
+			return
+		case <-left:
 			return
 		case <-closing:
 			closing = nil

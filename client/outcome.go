@@ -65,9 +65,12 @@ func (x *exchange) reply() *Reply {
 	return &Reply{Body: x.body, Partials: x.partials, ID: x.id, Attempt: int(x.answered)}
 }
 
-// recycle gives back an exchange that is over and whose outcome was taken. What
-// is guarded also afterwards is left to the next begin.
+// recycle gives back an exchange that is over and whose outcome was taken, and the
+// caller's frames to the caller: a link may still have been writing them, if the
+// answer came early or was not waited for. What is guarded also afterwards is left to
+// the next begin.
 func (c *Client) recycle(x *exchange) {
+	x.loan.End()
 	x.call, x.pending, x.stream = Call{}, nil, false
 	x.link, x.mayRun, x.refusals, x.size = nil, false, 0, 0
 	x.frames = emptied(x.frames)

@@ -137,7 +137,7 @@ func (s *subscriber) Message(_ *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
 	if len(frames) == 0 {
 		return
 	}
-	e := Event{Topic: string(frames[0]), Body: clone(frames[1:])}
+	e := Event{Topic: string(frames[0]), Body: m.Keep(1)}
 	s.c.counters.events.Add(1)
 	s.mu.Lock()
 	s.queue = append(s.queue, e)
