@@ -48,6 +48,7 @@ type transport interface {
 	Queued() (messages, octets int)
 	Unsent() int
 	Reads() uint32
+	Precede()
 	Peer() zsock.Peer
 	Close(error)
 	CloseAfterFlush(error)

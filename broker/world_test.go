@@ -178,6 +178,7 @@ func (w *world) connect(latency time.Duration, arrive func(*message), ended func
 func (x *wire) Reads() uint32         { return x.reads }
 func (x *wire) Queued() (int, int)    { return 0, 0 }
 func (x *wire) Unsent() int           { return x.flying }
+func (x *wire) Precede()              {}
 func (x *wire) Peer() zsock.Peer      { return zsock.Peer{Remote: fmt.Sprint("wire ", x.number)} }
 func (x *wire) Close(error)           { x.hangUp(0) }
 func (x *wire) CloseAfterFlush(error) { x.hangUp(x.there - x.w.now()) }

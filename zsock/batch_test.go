@@ -1,6 +1,9 @@
 package zsock
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // A connection is flushed by the batch that it was first sent to with, for all.
 func TestOneBatchFlushesForAll(t *testing.T) {
@@ -36,4 +39,45 @@ func TestOneBatchFlushesForAll(t *testing.T) {
 		added.Add(c) // with nothing to write
 		added.Flush()
 	})
+}
+
+// journal notes who was written to.
+type journal struct {
+	c     *Conn
+	wrote *[]*Conn
+}
+
+func (j journal) TryWrite(p []byte) (int, error) {
+	*j.wrote = append(*j.wrote, j.c)
+	return len(p), nil
+}
+
+// What waits for a connection that precedes others is written first, whoever was sent
+// to first.
+func TestPrecedingIsWrittenFirst(t *testing.T) {
+	cfg, err := Config{Type: Router}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wrote []*Conn
+	conns := make([]*Conn, 4)
+	for i := range conns {
+		conns[i] = &Conn{cfg: &cfg}
+		conns[i].try = journal{conns[i], &wrote}
+	}
+	conns[1].Precede()
+	conns[3].Precede()
+	var b Batch
+	for range 2 {
+		wrote = nil
+		for _, c := range conns {
+			if err := c.Send(&b, [][]byte{[]byte("x")}, Body{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.Flush()
+		if want := []*Conn{conns[1], conns[3], conns[0], conns[2]}; !slices.Equal(wrote, want) {
+			t.Errorf("written in another order than want: %v, want %v", wrote, want)
+		}
+	}
 }

@@ -66,7 +66,9 @@ type Handler interface {
 // Pauser is a [Handler] that wants to know when it has seen every message that was
 // read so far: the reader calls Paused then, before it flushes and reads on. On
 // shared connections that is when the socket has nothing more, or has brought about
-// 1 MiB without a pause; elsewhere after each read.
+// 1 MiB without a pause; elsewhere after each read. A poller lets the goroutines run
+// that Paused has woken, so that what they send goes into the same write: a handler
+// that wakes nobody is better off without it, as each such yield may wake a thread.
 type Pauser interface {
 	Paused(b *Batch, c *Conn)
 }

@@ -40,10 +40,9 @@ type Conn struct {
 	tally  *tally
 	in     input // reader goroutine only
 
-	dialled bool
-	sock    *sock // set by run if a poller serves the connection: then there is no nc
-	raw     *raw  // one of sock, raw and try, or none
-	try     tryWriter
+	sock *sock // set by run if a poller serves the connection: then there is no nc
+	raw  *raw  // one of sock, raw and try, or none
+	try  tryWriter
 
 	closed  atomic.Bool // Close was called; written under mu
 	discard atomic.Bool // CloseAfterFlush was called: nothing is delivered any more
@@ -57,6 +56,7 @@ type Conn struct {
 	timer     *time.Timer
 	pending   *chunk // encoded, not yet taken by a writer
 	pongs     []byte // PONG commands, ahead of pending
+	precedes  bool   // written to before others of its batch
 	marked    bool   // in a batch that is about to be flushed
 	writing   bool   // somebody owns cur
 	inside    bool   // and writes it just now, without mu
@@ -119,7 +119,6 @@ func Dial(ctx context.Context, endpoint string, cfg Config, h Handler) (*Conn, e
 		return nil, fmt.Errorf("zsock: dial %s: %w", endpoint, err)
 	}
 	c := newConn(l, &cfg, h, new(tally))
-	c.dialled = true
 	return c, nil
 }
 
@@ -162,6 +161,14 @@ func (c *Conn) Unwritten(number uint32) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.closed.Load() && int32(number-(c.taken-c.unwritten)) > 0
+}
+
+// Precede makes every Flush from now on write what waits for c before what waits for
+// others: for a peer that stands idle until it has it.
+func (c *Conn) Precede() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.precedes = true
 }
 
 // Run reads until the connection ends or ctx does, calls the handler, and returns

@@ -19,6 +19,7 @@ const maxTurns = 8
 // about to flush leaves that to them. A batch that was sent with must therefore be
 // flushed, soon.
 type Batch struct {
+	first  []*Conn // those that precede others
 	dirty  []*Conn
 	prompt bool // a poller's, which has seen all that came: it need not yield
 }
@@ -37,7 +38,11 @@ func (b *Batch) mark(c *Conn) {
 		return
 	}
 	c.marked = true
-	b.dirty = append(b.dirty, c)
+	if c.precedes {
+		b.first = append(b.first, c)
+	} else {
+		b.dirty = append(b.dirty, c)
+	}
 }
 
 // Flush writes what was sent with b, and whatever else waits for the same peers.
@@ -45,7 +50,7 @@ func (b *Batch) mark(c *Conn) {
 // into few system calls. It never blocks: what the kernel does not take is
 // finished by a goroutine that ends when it is done. Call it without locks.
 func (b *Batch) Flush() {
-	if len(b.dirty) == 0 {
+	if len(b.first)+len(b.dirty) == 0 {
 		return
 	}
 	if !b.prompt {
@@ -57,14 +62,20 @@ func (b *Batch) Flush() {
 // FlushNow is Flush without yielding first: for what must not wait, and for who
 // knows that nobody else has anything to add.
 func (b *Batch) FlushNow() {
-	for i, c := range b.dirty {
-		b.dirty[i] = nil
+	b.first = flushed(b.first)
+	b.dirty = flushed(b.dirty)
+}
+
+// flushed writes to all conns and returns the room they took, empty.
+func flushed(conns []*Conn) []*Conn {
+	for i, c := range conns {
+		conns[i] = nil
 		c.flush()
 	}
-	b.dirty = b.dirty[:0]
-	if cap(b.dirty) > 1024 {
-		b.dirty = nil
+	if cap(conns) > 1024 {
+		return nil
 	}
+	return conns[:0]
 }
 
 // load gives the next chunk to the writer, if there is one. Called with mu held by

@@ -36,7 +36,7 @@ type poller struct {
 	conns        []*Conn // by slot; loop only
 	free         []int32 // slots; loop only
 	taken        int     // octets read since the last flush; loop only
-	rouses       bool    // something came on a connection that was dialled from here; loop only
+	rouses       bool    // a handler may have woken goroutines in this round; loop only
 	generation   int32   // of the last one that came; loop only
 	fruitless    int     // waits that need not be put off, after ones that were in vain; loop only
 	direct       int     // of those, how many are left; loop only
@@ -258,7 +258,6 @@ func (p *poller) happened(e unix.EpollEvent) {
 	if e.Events&^unix.EPOLLOUT == 0 {
 		return
 	}
-	p.rouses = p.rouses || c.dialled
 	err := c.readable()
 	c.pause()
 	if err != nil {

@@ -53,7 +53,7 @@ func (c *Conn) readable() error {
 // much as one connection may bring at a time.
 func (c *Conn) pause() {
 	if in := &c.in; c.pauser != nil && in.handled {
-		in.handled = false
+		in.handled, c.sock.p.rouses = false, true
 		c.pauser.Paused(&in.desk.batch, c)
 	}
 }
