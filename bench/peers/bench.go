@@ -70,6 +70,9 @@ func (b *bench) grid(ctx context.Context) error {
 			}
 			for i := range g.systems {
 				name := g.systems[(i+round)%len(g.systems)] // nobody is always first
+				if len(b.systems) > 0 && !slices.Contains(b.systems, name) {
+					continue
+				}
 				if err := b.round(ctx, g.shape, name); err != nil {
 					return fmt.Errorf("%s in shape %s: %w", name, g.shape.Name, err)
 				}

@@ -12,6 +12,7 @@ type settings struct {
 	duration time.Duration // DURATION=3s, of one measurement
 	parts    []string      // PARTS=grid,idle,memory,overload
 	shapes   []string      // SHAPES=i,ii,... (default all)
+	systems  []string      // SYSTEMS=mdmesh,plain,... (default all)
 	idlers   int           // IDLE=2000 connections
 	minutes  float64       // MINUTES=1 of shape iii, watching memory
 	out      string        // OUT=bench/results/peers.json
@@ -21,7 +22,7 @@ func fromEnvironment() (settings, error) {
 	var env setting.Env
 	s := settings{
 		rounds: int(env.Number("ROUNDS", "5")), duration: env.Duration("DURATION", "3s"),
-		parts: env.Words("PARTS", "grid,idle,memory,overload"), shapes: env.Words("SHAPES", ""),
+		parts: env.Words("PARTS", "grid,idle,memory,overload"), shapes: env.Words("SHAPES", ""), systems: env.Words("SYSTEMS", ""),
 		idlers: int(env.Number("IDLE", "2000")), minutes: env.Number("MINUTES", "1"), out: env.Text("OUT", "bench/results/peers.json"),
 	}
 	return s, env.Err
