@@ -62,12 +62,16 @@ func (c *conn) request(batch *zsock.Batch, m *zsock.Msg) {
 		return
 	}
 	if c.b.draining.Load() && (c.cmd.Dialect == mdp.Native || !c.b.offeredElsewhere(c.cmd.Service)) {
-		c.refuse(batch, nil, mdp.Errorf(mdp.NotTaken, "the broker is shutting down"))
+		c.refuseDraining(batch)
 		return // an MDP client cannot be told to go elsewhere, but what it asks for can
 	}
 	if c.cmd.Head.Flags&mdp.FlagNoWait != 0 && c.b.find(c.cmd.Service) == nil {
 		c.refuse(batch, nil, mdp.Errorf(mdp.NoWorker, "nobody offers %q", c.cmd.Service)) // no need to remember the name
 		return
+	}
+	if c.cmd.Head.Flags&mdp.FlagDetached != 0 && c.cmd.Role == mdp.Client && c.client.Load() == nil {
+		c.refuse(batch, nil, mdp.Errorf(mdp.BadRequest, "a detached request needs a HELLO before it"))
+		return // nobody could fetch its answer
 	}
 	s, err := c.b.require(c.recent, c.cmd.Service, 0)
 	if err != nil {
@@ -105,9 +109,25 @@ func (c *conn) request(batch *zsock.Batch, m *zsock.Msg) {
 	s.place(batch, r, now)
 }
 
+// refuseDraining sends a request elsewhere. A peer's is counted and confirmed all the
+// same: it crossed our DRAIN, and is not to be taken for lost.
+func (c *conn) refuseDraining(batch *zsock.Batch) {
+	err := mdp.Errorf(mdp.NotTaken, "the broker is shutting down")
+	var s *service
+	if c.cmd.Role == mdp.Peer {
+		s = c.b.find(c.cmd.Service)
+	}
+	if s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.hearRequest(batch, c.link.Load(), &c.cmd, c.b.now())
+	}
+	c.refuse(batch, s, err)
+}
+
 // detaches tells whether the request just read is to go on without its client.
 func (c *conn) detaches() bool {
-	return c.cmd.Head.Flags&mdp.FlagDetached != 0 && c.cmd.Role == mdp.Client && c.client.Load() != nil
+	return c.cmd.Head.Flags&mdp.FlagDetached != 0 && c.cmd.Role == mdp.Client
 }
 
 // requestFlags are the flags a request may come with.

@@ -139,8 +139,8 @@ func (c *conn) ended(batch *zsock.Batch, err error) {
 }
 
 // malformed counts a message that no dialect explains. An empty one is what
-// ZMQ_PROBE_ROUTER sends: no fault. A worker that cannot be understood when it
-// registers is told so, or it would wait for ever.
+// ZMQ_PROBE_ROUTER sends: no fault. Somebody waits for what becomes of a request, an
+// answer and a registration: they are told.
 func (c *conn) malformed(batch *zsock.Batch, err error) {
 	b := c.b
 	if errors.Is(err, mdp.ErrEmpty) {
@@ -151,8 +151,15 @@ func (c *conn) malformed(batch *zsock.Batch, err error) {
 	if b.log.IsDebug() {
 		b.log.Debug("message dropped", "remote", c.z.Peer().Remote, "error", err)
 	}
-	if c.cmd.Role == mdp.Worker && (c.cmd.Kind == mdp.Ready || c.cmd.Kind == mdp.Hello) {
+	switch w := c.worker.Load(); {
+	case c.cmd.Role == mdp.Client && c.cmd.Kind == mdp.Request:
+		c.refuse(batch, nil, mdp.Errorf(mdp.BadRequest, "%v", err))
+	case c.cmd.Role != mdp.Worker:
+	case c.cmd.Kind == mdp.Ready || c.cmd.Kind == mdp.Hello:
 		c.refuseWorker(batch, mdp.Errorf(mdp.BadRequest, "%v", err))
+	case c.cmd.Kind == mdp.Final && w != nil:
+		c.cmd.SetError(mdp.Errorf(mdp.Internal, "the worker's answer cannot be read: %v", err))
+		w.final(batch, nil)
 	}
 }
 

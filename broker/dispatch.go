@@ -27,6 +27,9 @@ func (s *service) place(batch *zsock.Batch, r *request, now int64) {
 		return
 	}
 	s.enqueue(r)
+	if s.free > 0 {
+		s.dispatch(batch) // what waits before it may be for others to take
+	}
 }
 
 // nobodyBefore tells whether no request waits that a new one would overtake.
@@ -242,7 +245,7 @@ func (s *service) claim(batch *zsock.Batch, r *request, i int) {
 func (s *service) left(batch *zsock.Batch, h held, c *conn, status mdp.Status, why string) {
 	if c.z.Unwritten(h.number) {
 		s.b.count.requestsUnwritten.Add(1)
-		h.r.refusals++
+		h.r.refusals = max(h.r.refusals, 1) // it is not new any more, but nobody has refused it
 		s.giveBack(batch, h.r)
 		return
 	}
@@ -310,6 +313,8 @@ func (s *service) giveBack(batch *zsock.Batch, r *request) {
 		s.fail(batch, r, &mdp.Error{Status: mdp.NoWorker, Text: "nobody takes the request", MayHaveRun: r.mayHaveRun()})
 	case r.guest() && s.meshCapacity == 0:
 		s.fail(batch, r, mdp.Errorf(mdp.NotTaken, "nobody takes the request"))
+	case s.b.draining.Load() && r.from.conn != nil && r.from.dialect == mdp.Native && !r.mayHaveRun():
+		s.fail(batch, r, mdp.Errorf(mdp.NotTaken, "the broker is shutting down")) // its client knows others
 	default:
 		s.enqueue(r)
 	}

@@ -24,6 +24,9 @@ func (b *Broker) drain(ctx context.Context) {
 	batch.Flush()
 	if !wait(ctx, b.drained, b.cfg.DrainTimeout) {
 		b.log.Warn("drain timed out", "requests", b.liveRequests())
+		for _, s := range b.allServices() {
+			s.giveUp(&batch)
+		}
 	}
 	for _, c := range b.allConns() {
 		c.sayGoodbye(&batch)
@@ -115,6 +118,22 @@ func (s *service) letGo(batch *zsock.Batch) {
 		}
 	}
 	s.changed()
+}
+
+// giveUp answers everything that is left when the drain has taken too long.
+func (s *service) giveUp(batch *zsock.Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.table.slots {
+		if !r.live {
+			continue
+		}
+		err := &mdp.Error{Status: mdp.NotTaken, Text: "the broker is shutting down"}
+		if r.mayHaveRun() {
+			err = &mdp.Error{Status: mdp.BrokerLost, Text: "the broker has stopped before the answer came", MayHaveRun: true}
+		}
+		s.fail(batch, r, err)
+	}
 }
 
 // offeredElsewhere tells whether a linked broker takes requests for the service.

@@ -69,7 +69,7 @@ func TestDrainTimeout(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b, stop := m.mortal("b", func(c *Config) { c.DrainTimeout = 5 * time.Second })
 		w, c := m.worker(b, "s", 1), m.client(b, "c")
-		c.ask("s", "x")
+		h := c.ask("s", "x")
 		w.take()
 		began := time.Now()
 		stop()
@@ -77,7 +77,46 @@ func TestDrainTimeout(t *testing.T) {
 			t.Errorf("took %v", d)
 		}
 		w.expect(mdp.Drain)
+		w.expect(mdp.Cancel)
 		w.expect(mdp.Bye)
+		c.expect(mdp.Drain)
+		c.failed(h, mdp.BrokerLost, true)
+		c.expect(mdp.Bye)
+	})
+}
+
+// A request that crosses a peer's DRAIN comes back, and the link lives on for what the
+// peer still has to finish.
+func TestRequestCrossesDrain(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		a := m.broker("a", peers("b"))
+		b, stop := m.mortal("b")
+		m.up(a, 1)
+		w, c := m.worker(b, "s", 4), m.client(a, "c")
+		m.pass(500 * time.Millisecond)
+		slow := c.ask("s", "slow", flags(mdp.FlagOnce))
+		r := w.take()
+		m.pass(500 * time.Millisecond)
+		m.net.Fault("b", "a", memsock.Fault{Delay: 20 * time.Millisecond})
+		m.pass(500 * time.Millisecond)
+		go stop()
+		m.pass(time.Millisecond)
+		crossed := c.ask("s", "crosses")
+		m.pass(7 * time.Second)
+		m.up(a, 1)
+		m.wantCount(a, "peer_lies", 0)
+		m.wantCount(a, "offloaded", 2)
+		w.answer(r, "done")
+		c.answered(slow, mdp.OK, "done")
+		home := m.worker(a, "s", 1)
+		back := home.take()
+		if back.Head.ID != crossed.ID || back.Head.Attempt != 1 {
+			t.Errorf("came back as %+v", back.Head)
+		}
+		home.answer(back, "too")
+		c.answered(crossed, mdp.OK, "too")
+		stop()
+		m.empty(a)
 	})
 }
 

@@ -182,7 +182,7 @@ func (b *Broker) replaceLocked(old, l *link, hello *mdp.HelloMap) error {
 		l.replaces = old
 	case old.dialled == "" && l.dialled != "" && crossed:
 		old.standby.Store(true)
-		old.since = b.now()
+		old.since.Store(b.now())
 		b.spares[hello.Name] = old
 	case old.dialled == "" && l.dialled != "":
 		b.count.linksDisplaced.Add(1)
@@ -202,9 +202,11 @@ func (b *Broker) replaceLocked(old, l *link, hello *mdp.HelloMap) error {
 // enterLocked makes l the link to the broker of this name.
 func (b *Broker) enterLocked(l *link, name string) {
 	l.standby.Store(false)
-	l.up, l.since = true, b.now()
-	l.established = l.since
-	l.heard.Store(l.since)
+	l.up = true
+	now := b.now()
+	l.since.Store(now)
+	l.established.Store(now)
+	l.heard.Store(now)
 	l.paused.Store(b.pausedPeers[name])
 	b.links[name] = l
 	b.linkCount.Store(int32(len(b.links)))
@@ -217,7 +219,8 @@ func (b *Broker) enterLocked(l *link, name string) {
 // broker. What was sent over it is still answered.
 func (l *link) retireLocked() {
 	l.standby.Store(true)
-	l.up, l.retired, l.since = false, true, l.b.now()
+	l.up, l.retired = false, true
+	l.since.Store(l.b.now())
 }
 
 // drained takes DRAIN: nothing new goes over the link, and if another link to the

@@ -107,7 +107,7 @@ func (l *link) show(state, reason string, now int64) {
 	shown := l.condition.Load()
 	next := condition{state, reason, now}
 	if shown == nil {
-		next.since = l.established
+		next.since = l.established.Load()
 	} else if shown.state == state {
 		next.since = shown.since
 	}
@@ -125,7 +125,7 @@ func (l *link) show(state, reason string, now int64) {
 func (l *link) lookStandby(batch *zsock.Batch, now int64) {
 	b := l.b
 	b.mu.Lock()
-	name, age := l.peerName(), now-l.since
+	name, age := l.peerName(), now-l.since.Load()
 	spare := b.spares[name] == l
 	if spare && age > livenessMisses*int64(b.cfg.Heartbeat) {
 		delete(b.spares, name) // the peer of the smaller name would have decided long ago

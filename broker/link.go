@@ -46,11 +46,11 @@ type link struct {
 
 	// The following are guarded by Broker.mu.
 	up      bool
-	since   int64 // broker clock; when it was established or, standing by, replaced
-	retired bool  // told to the peer: it goes when it holds nothing more
+	retired bool // told to the peer: it goes when it holds nothing more
 
-	established int64 // broker clock; set before others know the link
-	replaces    *link // which has to be told; of the reader goroutine
+	established atomic.Int64 // broker clock
+	since       atomic.Int64 // broker clock; when it was established or, standing by, replaced
+	replaces    *link        // which has to be told; of the reader goroutine
 }
 
 // peerName is the other broker's name, or its endpoint while that is unknown.
@@ -243,7 +243,7 @@ func (l *link) beat(batch *zsock.Batch) {
 	}
 	limit := livenessMisses*l.b.cfg.Heartbeat - l.b.cfg.Heartbeat/2
 	deaf := time.Duration(cmd.Head.Remaining) * time.Millisecond
-	if deaf > limit && l.b.now()-l.since > int64(limit) {
+	if deaf > limit && l.b.now()-l.since.Load() > int64(limit) {
 		l.c.z.Close(errDeaf)
 		return
 	}

@@ -221,7 +221,7 @@ func (b *Broker) downReasonLocked(name string) string {
 
 // state is one live link. Broker.mu is held for reading.
 func (l *link) state(name string, now int64) LinkState {
-	st := LinkState{Name: name, Endpoint: l.c.z.Peer().Remote, State: linkUp, Dialled: l.dialled != "", SinceMs: (now - l.since) / 1e6,
+	st := LinkState{Name: name, Endpoint: l.c.z.Peer().Remote, State: linkUp, Dialled: l.dialled != "", SinceMs: (now - l.since.Load()) / 1e6,
 		Zone: l.peer.Load().Zone, RTTUs: l.rtt.Load() / 1e3, CostUs: l.cost.Microseconds(), EventsLost: l.eventsLost.Load()}
 	if c := l.condition.Load(); c != nil {
 		st.State, st.Reason, st.SinceMs = c.state, c.reason, (now-c.since)/1e6

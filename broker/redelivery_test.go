@@ -189,6 +189,7 @@ func TestRefusalsEnd(t *testing.T) {
 		h := c.ask("s", "x")
 		for range maxRefusals {
 			w.refuse(w.take(), &mdp.Error{Status: mdp.NotTaken})
+			m.pass(time.Second) // it has a rest
 		}
 		if e := c.failed(h, mdp.Busy, false); e.RetryAfter <= 0 {
 			t.Error("BUSY without retry_ms")

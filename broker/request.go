@@ -30,7 +30,7 @@ type request struct {
 	deadline   int64    // 0: none
 	deliveries int      // how often it was handed out, NOT_TAKEN not counted
 	partials   int      // forwarded; those that were only collected do not count
-	refusals   int      // answered NOT_TAKEN, or never written to who had it
+	refusals   int      // answered NOT_TAKEN; at least 1 if it was never written to who had it
 	answering  uint16   // attempt of the holder whose answer is being delivered
 	holders    []holder // who may answer; the last one is the newest
 	last       holder   // the one that let go of it last

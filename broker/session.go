@@ -66,6 +66,10 @@ func (c *conn) register(batch *zsock.Batch, before *worker) {
 			c.refuseWorker(batch, mdp.Errorf(mdp.BadRequest, "HELLO needs a map: %v", err))
 			return
 		}
+		if scope := w.hello.Scope; scope != "" && scope != "mesh" && scope != "local" {
+			c.refuseWorker(batch, mdp.Errorf(mdp.BadRequest, "scope %q is neither mesh nor local", scope))
+			return // who misspells local must not be offered to all
+		}
 		w.credit = max(int(c.cmd.Head.Status), 1)
 		w.local = w.hello.Scope == "local"
 	}

@@ -166,6 +166,9 @@ func (w *worker) answeredProbe() {
 	if longer := sample - w.rtt; longer > 0 {
 		sample -= min(longer, atMinRate(w.probeAt-w.arrived)) // it may have waited behind these
 	}
+	if w.rtt > 0 { // a worker that was stopped for a while is no farther away than before
+		sample = min(sample, max(2*w.rtt, int64(minPatience)/4))
+	}
 	w.probe = 0
 	w.reached(w.probeAt)
 	w.rtt = max(sample, w.rtt-(w.rtt-sample)/4, 1)

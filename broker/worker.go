@@ -22,7 +22,7 @@ type worker struct {
 	gone      bool
 	logged    bool // its coming was logged, and so its going will be
 	drained   bool // said DRAIN: gets nothing more
-	stuck     bool // its connection's queue is full: gets nothing until that is empty
+	stuck     bool // took nothing, or its connection did not: gets nothing until it answers, or the next sweep
 
 	all, waiting place[worker]
 	in           *list[worker] // the waiting list it is in, or nil
@@ -77,9 +77,7 @@ func (w *worker) request(batch *zsock.Batch, r *request, now int64) error {
 		}
 		return err
 	}
-	if w.hello.Once {
-		r.flags |= mdp.FlagOnce // the worker's own wish: never a second run
-	}
+	r.flags |= w.wish()
 	if len(w.held) == 0 {
 		w.busySince = now
 	}
@@ -88,6 +86,14 @@ func (w *worker) request(batch *zsock.Batch, r *request, now int64) error {
 	w.expectSign(now)
 	w.wait()
 	return nil
+}
+
+// wish is the flag of a worker that wants no request to run a second time.
+func (w *worker) wish() uint8 {
+	if w.hello.Once {
+		return mdp.FlagOnce
+	}
+	return 0
 }
 
 // workerFlags are the flags of a request that workers are told.
@@ -100,7 +106,7 @@ func (w *worker) sendRequest(batch *zsock.Batch, r *request, now int64) (number 
 		return w.conn.sendNumbered(batch, &cmd, atLeastOneFrame(r.body))
 	}
 	cmd.Service = w.service.nameFrame
-	cmd.Head.Flags, cmd.Head.ID = r.flags&workerFlags, r.id
+	cmd.Head.Flags, cmd.Head.ID = (r.flags|w.wish())&workerFlags, r.id
 	cmd.Head.Remaining, cmd.Head.Attempt = r.remaining(now), r.nextAttempt()
 	return w.conn.sendNumbered(batch, &cmd, r.body)
 }
@@ -184,7 +190,7 @@ func (w *worker) final(batch *zsock.Batch, m *zsock.Msg) {
 	h := w.held[i]
 	w.reached(h.mark)
 	w.release(i)
-	w.stuck = false
+	w.stuck = mdp.Status(cmd.Head.Status) == mdp.NotTaken // it would refuse again at once
 	if h.r != nil {
 		h.r.dropHolder(w, nil)
 		s.settle(batch, h.r, cmd, m)
@@ -214,7 +220,7 @@ func (s *service) settle(batch *zsock.Batch, r *request, cmd *mdp.Command, m *zs
 		s.stats.Late++
 		s.lost(batch, r, mdp.WorkerLost, "cancelled after it was silent")
 		return
-	case status == mdp.NotTaken && r.partials > 0 && !r.last.doubted: // it lies: it began to answer
+	case status == mdp.NotTaken && r.begun() && !r.last.doubted: // it lies: it began to answer
 		s.lost(batch, r, mdp.WorkerLost, "refused after it had begun to answer")
 		return
 	case status == mdp.NotTaken:

@@ -81,7 +81,7 @@ type Config struct {
 
 	MaxMessage        int64 // payload octets per message, both ways: 64 MiB
 	MaxFrames         int   // frames per message, both ways: 1,024
-	HighWaterBytes    int   // octets queued per peer: 8 MiB; an empty queue takes one message of any permitted size
+	HighWaterBytes    int   // octets queued per peer: 8 MiB; an empty queue takes one message of any permitted size, and behind it small ones
 	HighWaterMessages int   // messages queued per peer: 10,000
 
 	MaxConns      int // open connections per listener: 16,384; over it the newest is closed

@@ -63,6 +63,7 @@ type Conn struct {
 	cur       *chunk // being written, by its owner
 	messages  int    // in pending and cur
 	octets    int    // in pending and cur
+	beyond    int    // octets of small messages, taken since the queue was last below its mark
 	taken     uint32 // messages for sending, ever
 	unwritten uint32 // of these the last ones, dropped before an octet of them was written
 }
@@ -160,7 +161,7 @@ func (c *Conn) Unsent() int {
 func (c *Conn) Unwritten(number uint32) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.closed.Load() && int32(number-(c.taken-c.unwritten)) > 0
+	return c.closed.Load() && c.taken-number < c.unwritten
 }
 
 // Precede makes every Flush from now on write what waits for c before what waits for

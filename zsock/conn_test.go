@@ -227,11 +227,18 @@ func TestHighWater(t *testing.T) {
 		if err := put(10 << 20); err != nil {
 			t.Fatalf("an empty queue refused: %v", err)
 		}
-		if err := put(0); err != ErrHighWater {
+		if err := put(smallMessage); err != ErrHighWater {
 			t.Errorf("octets over the mark: %v", err)
 		}
+		for i := range 3 { // the reserve is for what is small
+			if err := put(900); err != nil {
+				t.Errorf("small message %d behind a large one: %v", i, err)
+			}
+		}
 		n.Heal(memsock.Anonymous, "broker")
-		receive(t, server.messages)
+		for range 4 {
+			receive(t, server.messages)
+		}
 		synctest.Wait()
 		n.Fault(memsock.Anonymous, "broker", memsock.Fault{Stall: true})
 		_ = put(70_000) // fills the stream: from here on messages stay in the queue

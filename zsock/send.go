@@ -143,16 +143,31 @@ func (c *Conn) permits(size, frames int) error {
 	return nil
 }
 
-// admit tells whether the queue takes a message now. Called with mu held.
+// admit tells whether the queue takes a message now. Behind a large one there is
+// room for some small ones, beyond the mark: what says that something else did not
+// fit should fit. Called with mu held.
 func (c *Conn) admit(octets int) error {
 	switch {
 	case c.shut:
 		return ErrClosed
-	case c.messages > 0 && (c.messages >= c.cfg.HighWaterMessages || c.octets+octets > c.cfg.HighWaterBytes):
+	case c.messages == 0:
+		c.beyond = 0
+	case c.messages >= c.cfg.HighWaterMessages:
 		return ErrHighWater
+	case c.octets+octets <= c.cfg.HighWaterBytes:
+		c.beyond = 0
+	case octets > smallMessage || c.beyond+octets > c.cfg.HighWaterBytes/reservePart:
+		return ErrHighWater
+	default:
+		c.beyond += octets
 	}
 	return nil
 }
+
+const (
+	smallMessage = 1 << 10 // octets of what the reserve is for
+	reservePart  = 128     // of HighWaterBytes is the reserve: 64 KiB of 8 MiB
+)
 
 // queued counts a message that was appended. Called with mu held.
 func (c *Conn) queued(b *Batch) {
