@@ -81,14 +81,16 @@ func behind(at, r *request) *request {
 }
 
 // dequeue takes a request out of wherever it waits. Served tells that somebody
-// takes it: then it is the next client's turn.
+// takes it: then it counts for its client's turn.
 func (s *service) dequeue(r *request, served bool) {
 	switch {
 	case r.again:
 		s.again.remove(r)
 		r.again = false
+	case r.line != nil && served:
+		r.line.serve(r, s.turnLength())
 	case r.line != nil:
-		r.line.remove(r, served)
+		r.line.remove(r)
 	default:
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +38,64 @@ func TestClientsTakeTurns(t *testing.T) {
 			w.answer(r)
 		}
 	})
+}
+
+// Of quick requests a turn has several, of slow ones one. A client that asks for one
+// after another gets the same share of a busy worker either way.
+func TestTurnsOfQuickRequests(t *testing.T) {
+	for run, want := range map[time.Duration]string{
+		100 * time.Microsecond: "aaaabbbbaaaabbbb",
+		400 * time.Microsecond: "aabbaabb",
+		10 * time.Millisecond:  "abababab",
+	} {
+		t.Run(run.String(), func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b := m.broker("b")
+				w := m.worker(b, "s", 1)
+				one := m.client(b, "o")
+				serve := func(then func(*message)) string {
+					r := w.take()
+					m.pass(run)
+					w.answer(r)
+					then(r)
+					m.settle()
+					return r.body()
+				}
+				again := func(r *message) {
+					if r.body() == "o" {
+						one.ask("s", "o")
+					}
+				}
+				one.ask("s", "o")
+				serve(func(*message) {}) // from now on the mean is known
+				for _, name := range []string{"a", "b"} {
+					flood := m.client(b, name)
+					for range 100 {
+						flood.ask("s", name)
+					}
+					m.settle()
+				}
+				serve(again) // went to the idle worker, and was no part of a turn
+				got := ""
+				for range len(want) {
+					got += serve(again)
+				}
+				if got != want {
+					t.Errorf("turns are %s, want %s", got, want)
+				}
+				one.ask("s", "o")
+				m.settle()
+				ones := 0
+				const all = 100
+				for range all {
+					ones += strings.Count(serve(again), "o")
+				}
+				if ones < all/5 || ones > all*2/5 {
+					t.Errorf("%d of %d requests were of the client that asks for one after another", ones, all)
+				}
+			})
+		})
+	}
 }
 
 // What a lost worker held goes to the front of its client's line, in its order, and

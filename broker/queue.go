@@ -1,9 +1,20 @@
 package broker
 
-import "github.com/mdmesh/mdmesh/zsock"
+import (
+	"time"
+
+	"github.com/mdmesh/mdmesh/zsock"
+)
+
+// Bounds on a client's turn.
+const (
+	turnTime = time.Millisecond
+	maxTurn  = 4
+)
 
 // queue holds requests that nobody holds, in a line for each client. Clients take
-// turns, so that the backlog of one does not delay the first request of another.
+// turns, so that the backlog of one does not delay the first request of another. A
+// turn is one request, or a few where requests are quick (service.turnLength).
 // A client is a connection: of a peer it carries the requests of one home, and all
 // calls made inside the process are one client. Guarded by the service's mutex.
 //
@@ -24,6 +35,7 @@ type line struct {
 	requests list[request]
 	octets   int64
 	stamp    uint64 // when it got in line for its turn
+	left     int    // requests that its turn still has, if it has begun
 	turn     place[line]
 }
 
@@ -53,21 +65,34 @@ func (l *line) insert(before, r *request) {
 	l.octets += r.size
 	l.queue.n++
 	r.line = l
-	if l.requests.n == 1 {
+	switch {
+	case l.requests.n > 1:
+	case l.left > 0: // its turn is not over: a client with one call at once gets as many
+		l.queue.turns.insertBefore(l.queue.turns.first, l)
+	default:
 		l.getInLine()
 	}
 }
 
-// remove takes a request out; when it was the client's turn, the next client's is.
-func (l *line) remove(r *request, turn bool) {
+// remove takes out a request that nobody takes.
+func (l *line) remove(r *request) {
 	l.requests.remove(r)
 	l.octets -= r.size
 	l.queue.n--
 	r.line = nil
-	switch {
-	case l.requests.n == 0:
+	if l.requests.n == 0 {
 		l.queue.turns.remove(l)
-	case turn:
+	}
+}
+
+// serve takes out a request for somebody. With the last one of its turn, which has so
+// many, it is the next client's.
+func (l *line) serve(r *request, turn int) {
+	l.remove(r)
+	if l.left == 0 { // the turn begins
+		l.left = turn
+	}
+	if l.left = min(l.left, turn) - 1; l.left == 0 && l.requests.n > 0 {
 		l.queue.turns.remove(l)
 		l.getInLine()
 	}
@@ -112,7 +137,7 @@ func (r *request) before(other *request) bool {
 }
 
 // after finds the first request that may be taken among those that have skip others
-// before them, as clients take turns, or nil. It looks at a bounded number.
+// before them, as clients take turns of one, or nil. It looks at a bounded number.
 func (q *queue) after(skip int, may func(*request) bool) *request {
 	if q.n <= skip {
 		return nil
@@ -164,6 +189,17 @@ func (q *queue) append(dst []*request) []*request {
 		}
 	}
 	return dst
+}
+
+// turnLength is how many requests a client's turn has: as many as a worker serves in
+// turnTime, at most maxTurn. Of quick requests it is the messages that cost, and those
+// that are answered together travel together.
+func (s *service) turnLength() int {
+	mean := s.mean.duration()
+	if mean == 0 {
+		return 1 // nothing is known yet
+	}
+	return int(min(max(turnTime/mean, 1), maxTurn))
 }
 
 // share is the part of its service's room that the line takes up, of requests or of
