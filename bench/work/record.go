@@ -41,7 +41,7 @@ func Serve(question []byte) (answer []byte, err error) {
 		return nil, fmt.Errorf("question of %d octets, want %d", len(question), questionSize)
 	}
 	start := Now()
-	time.Sleep(time.Duration(binary.BigEndian.Uint64(question[8:])))
+	sleepUntil(start + time.Duration(binary.BigEndian.Uint64(question[8:])))
 	answer = append(make([]byte, 0, answerSize), question[:8]...)
 	answer = binary.BigEndian.AppendUint64(answer, uint64(start))
 	return binary.BigEndian.AppendUint64(answer, uint64(Now())), nil
@@ -73,8 +73,8 @@ func NewRecords(p Plan) *Records {
 func (r *Records) Run(ctx context.Context, send func(c Call, question []byte) error) ([]Record, error) {
 	began := Now()
 	for i, c := range r.plan.Draw() {
-		if wait := c.At - (Now() - began); wait > 0 {
-			time.Sleep(wait)
+		if at := began + c.At; at > Now() {
+			sleepUntil(at)
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

@@ -140,6 +140,16 @@ func TestRunAndJudge(t *testing.T) {
 	}
 }
 
+func TestSleepUntil(t *testing.T) {
+	t.Parallel()
+	for _, d := range []time.Duration{-time.Second, 0, 1, 300 * time.Microsecond, 3 * time.Millisecond} {
+		at := Now() + d
+		if sleepUntil(at); Now() < at {
+			t.Errorf("awake %v before %v have passed", at-Now(), d)
+		}
+	}
+}
+
 func TestRunTellsFailures(t *testing.T) {
 	t.Parallel()
 	p := Plan{Seed: 3, Calls: 2, Load: 0.9, Workers: 100, Entries: 1}
