@@ -265,6 +265,22 @@ func TestNews(t *testing.T) {
 	})
 }
 
+// An answer over a link tells what is idle with the worker that gave it: who has
+// requests waiting sends the next one at once.
+func TestAnswerCountsItsWorker(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		p := m.fakePeer(b, "p")
+		w := m.worker(b, "s", 1)
+		p.ask("s", "x")
+		w.answer(w.take(), "y")
+		f := p.nextFinal()
+		if f.Head.Load.Idle != 1 || f.Head.Flags&mdp.FlagNeed != 0 {
+			t.Errorf("told %+v, flags %x, want one idle worker and no need", f.Head.Load, f.Head.Flags)
+		}
+	})
+}
+
 func (p *peer) entry() (e mdp.StateEntry) {
 	p.m.t.Helper()
 	s := p.expect(mdp.State)

@@ -191,13 +191,13 @@ func (w *worker) final(batch *zsock.Batch, m *zsock.Msg) {
 	w.reached(h.mark)
 	w.release(i)
 	w.stuck = mdp.Status(cmd.Head.Status) == mdp.NotTaken // it would refuse again at once
+	w.wait() // before the answer is written: to a peer it says how much is idle here
 	if h.r != nil {
 		h.r.dropHolder(w, nil)
 		s.settle(batch, h.r, cmd, m)
 	} else if status := mdp.Status(cmd.Head.Status); status != mdp.NotTaken && (status != mdp.Cancelled || h.moved) {
 		s.stats.Late++
 	}
-	w.wait()
 	s.changed()
 	s.dispatch(batch)
 }
