@@ -21,6 +21,7 @@ type counters struct {
 	answersDropped    atomic.Uint64 // the asking side's connection refused them
 	requestsRefused   atomic.Uint64 // a worker's or peer's connection refused them
 	requestsUnwritten atomic.Uint64 // given back: their connection ended before they were written
+	requestsReturned  atomic.Uint64 // of peers, not started: there was room where they came from
 	controlDropped    atomic.Uint64 // heartbeats and the like
 	partialsDropped   atomic.Uint64 // more than is kept for an MDP/0.1 client
 	expired           atomic.Uint64 // sessions that were silent too long
@@ -66,7 +67,7 @@ func (b *Broker) Counters() map[string]uint64 {
 		"malformed": c.malformed.Load(), "probes": c.probes.Load(), "protocol_errors": c.protocolErrors.Load(),
 		"strangers": c.strangers.Load(), "workers_refused": c.workersRefused.Load(), "services_refused": c.servicesRefused.Load(), "unasked_replies": c.unaskedReplies.Load(),
 		"foreign_unanswered": c.foreignUnanswered.Load(), "answers_dropped": c.answersDropped.Load(),
-		"requests_refused": c.requestsRefused.Load(), "requests_unwritten": c.requestsUnwritten.Load(), "control_dropped": c.controlDropped.Load(),
+		"requests_refused": c.requestsRefused.Load(), "requests_unwritten": c.requestsUnwritten.Load(), "requests_returned": c.requestsReturned.Load(), "control_dropped": c.controlDropped.Load(),
 		"partials_dropped": c.partialsDropped.Load(), "sessions_expired": c.expired.Load(), "pauses": c.pauses.Load(),
 		"displaced": c.displaced.Load(), "probes_sent": c.probesSent.Load(), "suspicions": c.suspicions.Load(),
 		"events_in": c.eventsIn.Load(), "events_out": c.eventsOut.Load(), "events_dropped": c.eventsDropped.Load(),

@@ -122,6 +122,9 @@ func (l *ledger) hear(load *mdp.Load, need, once bool, now int64) (honest bool) 
 	return honest
 }
 
+// returned notes that one of the neighbour's own requests goes back to what it has idle.
+func (l *ledger) returned() { l.load.Idle-- }
+
 // believedIdle is what the neighbour offered less what it was sent since.
 func (l *ledger) believedIdle() int {
 	return int(l.load.Idle) - int(int32(l.sent-l.load.Seen))

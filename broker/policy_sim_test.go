@@ -298,6 +298,32 @@ func (p *plant) move(b *simBroker) {
 			b.queue = slices.Delete(b.queue, at, at+1)
 			p.send(b, i, job)
 		}
+		p.sendBack(b, i)
+	}
+}
+
+// sendBack is service.sendBack.
+func (p *plant) sendBack(b *simBroker, i int) {
+	n, s, home := &b.others[i], b.standing(), p.brokers[b.idOf(i)]
+	for at := s.waitsLonger(n.oneWay); at < len(b.queue); {
+		job := b.queue[at]
+		if v := n.view(n.way, p.now); v.suspect || v.idle <= 0 {
+			return
+		}
+		if len(job.path) < 2 || job.path[len(job.path)-2] != home.id {
+			at++
+			continue
+		}
+		b.queue = slices.Delete(b.queue, at, at+1)
+		n.returned()
+		job.path = job.path[:len(job.path)-2]
+		job.hops++
+		load := s.word(b.others, i, p.now)
+		n.confirmed()
+		p.after(simHop, func() {
+			p.hear(home, b.id, &load, s.need)
+			p.arrive(home, job)
+		})
 	}
 }
 

@@ -189,7 +189,7 @@ func (s *service) move(batch *zsock.Batch, now int64) {
 }
 
 // moveTo hands a peer that is believed idle the first requests in turn that would
-// wait here for longer than the way takes.
+// wait here for longer than the way takes, and gives back what came from there.
 func (s *service) moveTo(batch *zsock.Batch, p *route, now int64) {
 	if s.own.n+s.guests.n == 0 || p.believedIdle() <= 0 {
 		return
@@ -203,8 +203,25 @@ func (s *service) moveTo(batch *zsock.Batch, p *route, now int64) {
 	for p.believedIdle() > 0 {
 		r := s.after(skip, p)
 		if r == nil || !s.handTo(batch, r, p, now) {
+			break
+		}
+	}
+	s.sendBack(batch, p, skip)
+}
+
+// sendBack answers requests of a peer that nobody here has started with NOT_TAKEN,
+// as many as it is believed to have idle workers for: nothing goes back where it came
+// from over a hop, and would wait here beside them.
+func (s *service) sendBack(batch *zsock.Batch, p *route, skip int) {
+	theirs := func(r *request) bool { return r.from.conn == p.link.c && !r.mayHaveRun() }
+	for p.believedIdle() > 0 && skip < s.own.n+s.guests.n {
+		r := s.guests.after(skip*s.guests.n/(s.own.n+s.guests.n), theirs)
+		if r == nil {
 			return
 		}
+		p.returned()
+		s.b.count.requestsReturned.Add(1)
+		s.fail(batch, r, mdp.Errorf(mdp.NotTaken, "there are idle workers where it came from"))
 	}
 }
 
