@@ -91,7 +91,7 @@ func TestProtocolTables(t *testing.T) {
 			t.Errorf("flag %s is %q, not %q", row[1], flags[uint8(bit)], row[2])
 		}
 	}
-	for name, limit := range map[string]int{"map frame | 16,384": MaxMap, "at most 8,192": MaxText, "service name | 255": MaxService} {
+	for name, limit := range map[string]int{"map frame | 16,384": MaxMap, "at most 8,192": MaxText, "service name | 255": MaxService, "head | 585": maxReceivedHead} {
 		digits := regexp.MustCompile(`[0-9,]+$`).FindString(name)
 		if n, _ := strconv.Atoi(strings.ReplaceAll(digits, ",", "")); !strings.Contains(text, name) || n != limit {
 			t.Errorf("limit %q is %d", name, limit)
