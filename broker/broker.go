@@ -137,16 +137,16 @@ func (b *Broker) Listen() ([]Bound, error) {
 	roles := []struct {
 		role      string
 		endpoints []string
-		socket    zsock.SocketType
+		socket    zsock.Config
 		handler   zsock.Handler
 	}{
-		{"requests", b.cfg.Listen, zsock.Router, b},
-		{"publish", b.cfg.Publish, zsock.XSub, (*publishers)(&b.events)},
-		{"subscribe", b.cfg.Subscribe, zsock.XPub, (*subscribers)(&b.events)},
+		{"requests", b.cfg.Listen, b.requestSocket(zsock.Router), b},
+		{"publish", b.cfg.Publish, b.socketConfig(zsock.XSub), (*publishers)(&b.events)},
+		{"subscribe", b.cfg.Subscribe, b.socketConfig(zsock.XPub), (*subscribers)(&b.events)},
 	}
 	for _, r := range roles {
 		for _, endpoint := range r.endpoints {
-			z, err := zsock.Listen(endpoint, b.socketConfig(r.socket), r.handler)
+			z, err := zsock.Listen(endpoint, r.socket, r.handler)
 			if err != nil {
 				b.unbind()
 				return nil, fmt.Errorf("listen for %s on %s: %w", r.role, endpoint, err)
@@ -228,6 +228,14 @@ func (b *Broker) endpoints(role string) (out []string) {
 
 func (b *Broker) socketConfig(t zsock.SocketType) zsock.Config {
 	return zsock.Config{Type: t, MaxMessage: b.cfg.MaxMessage, Shared: true, Network: b.cfg.Network, Logger: b.log}
+}
+
+// requestSocket is of connections that carry requests and answers. Whoever is owed
+// many answers may get them all at once: octets are what bounds them.
+func (b *Broker) requestSocket(t zsock.SocketType) zsock.Config {
+	cfg := b.socketConfig(t)
+	cfg.HighWaterMessages = maxUnread
+	return cfg
 }
 
 // Run serves until ctx ends, then drains: no new requests, what is held gets its

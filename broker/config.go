@@ -77,6 +77,8 @@ const (
 	maxDetachedOf   = 1_000     // of one client
 	sessionsLogged  = 8         // worker sessions of one connection; later ones come and go unlogged
 	maxKept         = 256 << 20 // octets of detached requests' answers
+	maxUnread       = 1 << 20   // messages queued for one peer: its octets count before
+	portion         = 2_048     // requests that are ended in one go, before their answers are written
 	requestCost     = 512       // octets a request counts for beside its body
 	maxLinks        = 256
 	maxLinksOfHost  = 64        // of those that were accepted

@@ -272,6 +272,9 @@ type requestRef struct {
 // is taken first, then each service in turn (lock order).
 func (c *conn) abandon(batch *zsock.Batch) {
 	for _, ref := range c.takeOutstanding() {
+		if batch.Heavy() {
+			batch.Flush() // one worker may have had them all: it is told of each
+		}
 		ref.s.mu.Lock()
 		if r := ref.s.table.find(ref.token); r != nil && r.from.conn == c {
 			ref.s.clientGone(batch, r)

@@ -186,7 +186,7 @@ func (b *Broker) runLink(ctx context.Context, d *dial) error {
 	l.c = &conn{}
 	l.c.link.Store(l)
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
-	z, err := zsock.Dial(dialCtx, d.endpoint, b.socketConfig(zsock.Dealer), b)
+	z, err := zsock.Dial(dialCtx, d.endpoint, b.requestSocket(zsock.Dealer), b)
 	cancel()
 	if err != nil {
 		return err

@@ -144,7 +144,7 @@ func (s *service) turn() *request {
 	switch {
 	case s.free == 0:
 		return nil
-	case guest == nil || s.meshFree == 0:
+	case guest == nil || s.meshFree == 0 || s.turning:
 		return own
 	case own == nil || guest.before(own):
 		return guest
@@ -323,20 +323,24 @@ func (s *service) giveBack(batch *zsock.Batch, r *request) {
 }
 
 // turnAway sends waiting guests back where they came from once no worker here may
-// take them: their home knows more brokers than we do.
+// take them: their home knows more brokers than we do. There may be many of one peer:
+// the ticker goes on with those that are more than a portion. Until then no guest is
+// handed out.
 func (s *service) turnAway(batch *zsock.Batch) {
-	for s.meshCapacity == 0 && s.guests.n > 0 {
+	left := portion
+	for ; s.meshCapacity == 0 && s.guests.n > 0 && left > 0; left-- {
 		s.fail(batch, s.guests.next(), mdp.Errorf(mdp.NotTaken, "the last worker for %q has left", s.name))
 	}
-	if s.onceWorkers == 0 {
-		return
-	}
-	for _, r := range s.guests.append(nil) {
-		if !r.once() {
-			r.flags |= mdp.FlagOnce
-			s.fail(batch, r, onceOnly(s.name))
+	if s.onceWorkers > 0 {
+		for _, r := range s.guests.append(nil) {
+			if left > 0 && !r.once() {
+				left--
+				r.flags |= mdp.FlagOnce
+				s.fail(batch, r, onceOnly(s.name))
+			}
 		}
 	}
+	s.turning = left == 0
 }
 
 // turnsAway is why a peer's request is not even admitted, nil if it is.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
@@ -108,31 +109,51 @@ func (c *conn) nativeRole() mdp.Role {
 // know other brokers; others, and those that may have run, to linked brokers. What
 // no peer takes may still find a worker until the end.
 func (s *service) letGo(batch *zsock.Batch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	now := s.b.now()
-	for _, r := range s.waiting() {
+	s.inPortions(batch, s.waiting, func(r *request) {
+		if !r.waits() {
+			return // somebody took it meanwhile
+		}
 		back := r.from.conn != nil && r.from.dialect == mdp.Native && !r.mayHaveRun()
 		if back || !s.offload(batch, r, now) && r.guest() {
 			s.fail(batch, r, &mdp.Error{Status: mdp.NotTaken, Text: "the broker is shutting down", MayHaveRun: r.mayHaveRun()})
 		}
-	}
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.changed()
 }
 
 // giveUp answers everything that is left when the drain has taken too long.
 func (s *service) giveUp(batch *zsock.Batch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.table.slots {
-		if !r.live {
-			continue
-		}
+	s.inPortions(batch, s.table.all, func(r *request) {
 		err := &mdp.Error{Status: mdp.NotTaken, Text: "the broker is shutting down"}
 		if r.mayHaveRun() {
 			err = &mdp.Error{Status: mdp.BrokerLost, Text: "the broker has stopped before the answer came", MayHaveRun: true}
 		}
 		s.fail(batch, r, err)
+	})
+}
+
+// inPortions does something to each of the listed requests, as far as they are there
+// when it comes to them: now and then it lets go of the service's mutex and writes what
+// that has caused, which may all be for one peer. Call it without the mutex.
+func (s *service) inPortions(batch *zsock.Batch, list func() []*request, do func(*request)) {
+	var tokens []uint64
+	s.mu.Lock()
+	for _, r := range list() {
+		tokens = append(tokens, r.token())
+	}
+	s.mu.Unlock()
+	for some := range slices.Chunk(tokens, portion) {
+		s.mu.Lock()
+		for _, token := range some {
+			if r := s.table.find(token); r != nil {
+				do(r)
+			}
+		}
+		s.mu.Unlock()
+		batch.Flush()
 	}
 }
 

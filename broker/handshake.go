@@ -274,6 +274,9 @@ func (l *link) closed(batch *zsock.Batch, err error) {
 			p.drop(batch)
 		}
 		s.mu.Unlock()
+		if batch.Heavy() {
+			batch.Flush()
+		}
 	}
 	b.wakeGossip()
 }

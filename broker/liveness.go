@@ -95,22 +95,38 @@ func (t *ticks) step(now int64) {
 	b.checkDrained(t.services, now)
 }
 
-// expireDue answers the requests whose deadline has passed.
+// expireDue answers the requests whose deadline has passed, looks for signs of
+// workers, and goes on with turning guests away.
 func (t *ticks) expireDue(now int64) {
 	var batch zsock.Batch
 	for _, s := range t.services {
-		s.mu.Lock()
-		t.due = s.wheel.due(now, t.due[:0])
-		for _, r := range t.due {
-			s.expire(&batch, r)
+		for t.expire(&batch, s, now) {
+			batch.Flush() // a client may have many of one deadline
 		}
+		s.mu.Lock()
 		if s.unheard.n > 0 {
 			s.watchUnheard(&batch, now, max(t.lateAt, t.graceUntil))
+		}
+		if s.turning {
+			s.turnAway(&batch)
+			s.dispatch(&batch)
 		}
 		s.mu.Unlock()
 	}
 	clear(t.due)
 	batch.Flush()
+}
+
+// expire answers a portion of what is due in one service, and reports whether there
+// may be more.
+func (t *ticks) expire(batch *zsock.Batch, s *service, now int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.due = s.wheel.due(now, t.due[:0], portion)
+	for _, r := range t.due {
+		s.expire(batch, r)
+	}
+	return len(t.due) == portion
 }
 
 // sweep does what is not urgent: foreign requests that nobody offers to do, kept

@@ -197,6 +197,17 @@ func (t *table) find(token uint64) *request {
 	return nil
 }
 
+// all lists the requests.
+func (t *table) all() []*request {
+	out := make([]*request, 0, t.live)
+	for _, r := range t.slots {
+		if r.live {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
 // release gives the slot back. Everything the request referred to is let go.
 func (t *table) release(r *request) {
 	t.live--

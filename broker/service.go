@@ -44,6 +44,7 @@ type service struct {
 	routes      []*route // peers that spoke of the service
 	mean        ewma     // service time here, for estimates of waiting
 	onceWorkers int      // of scope mesh, that run what they get at most once
+	turning     bool     // some guests are still to be turned away
 	listed      bool     // among the broker's news
 	draw        uint32   // who gets the odd idle place
 	around      []neighbour

@@ -191,11 +191,16 @@ func TestWheel(t *testing.T) {
 			},
 			"tick": func(t *rapid.T) {
 				now += int64(rapid.SampledFrom([]int{1, 20, 21, 100, 5_000, 60_000}).Draw(t, "ms")) * int64(time.Millisecond)
-				for _, r := range w.due(now, nil) {
-					if !waiting[r] || r.deadline > now {
-						t.Fatalf("deadline %d is due at %d, waiting %t", r.deadline, now, waiting[r])
+				limit := rapid.IntRange(1, 5).Draw(t, "limit")
+				for more := true; more; {
+					due := w.due(now, nil, limit)
+					for _, r := range due {
+						if !waiting[r] || r.deadline > now {
+							t.Fatalf("deadline %d is due at %d, waiting %t", r.deadline, now, waiting[r])
+						}
+						delete(waiting, r)
 					}
-					delete(waiting, r)
+					more = len(due) == limit
 				}
 				for r := range waiting {
 					if r.deadline <= now {

@@ -38,25 +38,30 @@ func (w *wheel) remove(r *request) {
 	w.n--
 }
 
-// due appends to dst what is due at now and takes it off the wheel.
-func (w *wheel) due(now int64, dst []*request) []*request {
+// due appends to dst what is due at now and takes it off the wheel: up to limit
+// requests. If it finds so many, there may be more.
+func (w *wheel) due(now int64, dst []*request, limit int) []*request {
 	tick := now / int64(wheelTick)
 	if w.n == 0 {
 		w.at = tick
 		return dst
 	}
-	for i := max(w.at, tick-wheelSlots); i <= tick; i++ {
-		for r := w.slots[i%wheelSlots].first; r != nil; {
+	for w.at = max(w.at, tick-wheelSlots); ; w.at++ {
+		for r := w.slots[w.at%wheelSlots].first; r != nil; {
 			next := r.wheel.next
 			if r.deadline <= now {
+				if len(dst) == limit {
+					return dst
+				}
 				w.remove(r)
 				dst = append(dst, r)
 			}
 			r = next
 		}
+		if w.at >= tick {
+			return dst
+		}
 	}
-	w.at = tick
-	return dst
 }
 
 // deadlineAfter is the broker-clock deadline of a request with ms left; 0 for none.

@@ -82,7 +82,7 @@ type Config struct {
 	MaxMessage        int64 // payload octets per message, both ways: 64 MiB
 	MaxFrames         int   // frames per message, both ways: 1,024
 	HighWaterBytes    int   // octets queued per peer: 8 MiB; an empty queue takes one message of any permitted size, and behind it small ones
-	HighWaterMessages int   // messages queued per peer: 10,000
+	HighWaterMessages int   // messages queued per peer, once the kernel does not take all at once: 10,000
 
 	MaxConns      int // open connections per listener: 16,384; over it the newest is closed
 	MaxHandshakes int // unfinished handshakes per listener: 1,024; over it the oldest is closed

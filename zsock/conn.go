@@ -60,6 +60,7 @@ type Conn struct {
 	marked    bool   // in a batch that is about to be flushed
 	writing   bool   // somebody owns cur
 	inside    bool   // and writes it just now, without mu
+	behind    bool   // the kernel did not take all, and has not caught up since
 	cur       *chunk // being written, by its owner
 	messages  int    // in pending and cur
 	octets    int    // in pending and cur

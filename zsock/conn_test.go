@@ -273,6 +273,27 @@ func TestHighWater(t *testing.T) {
 	})
 }
 
+// How many messages wait counts only once the peer was to take them.
+func TestHighWaterOfMessagesIsOfTheUnread(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		server := newRecorder()
+		l := listen(t, tr, Config{}, server)
+		c := dial(t, tr, l, Config{HighWaterMessages: 5}, newRecorder())
+		var b Batch
+		for range 3 {
+			for i := range 50 {
+				if err := c.Send(&b, [][]byte{{byte(i)}}, Body{}); err != nil {
+					t.Fatalf("message %d: %v", i, err)
+				}
+			}
+			b.Flush()
+			for range 50 {
+				receive(t, server.messages)
+			}
+		}
+	})
+}
+
 // TestTimeouts runs every deadline on the bubble's clock.
 func TestTimeouts(t *testing.T) {
 	t.Run("handshake", func(t *testing.T) {

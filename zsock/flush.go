@@ -12,6 +12,9 @@ import (
 // leaves the rest to a goroutine.
 const maxTurns = 8
 
+// heavy is how many messages a batch should hold at most.
+const heavy = 8_192
+
 // Batch collects the connections that were sent to since its last Flush. The zero
 // value is ready; it is for one goroutine at a time.
 //
@@ -21,6 +24,7 @@ const maxTurns = 8
 type Batch struct {
 	first  []*Conn // those that precede others
 	dirty  []*Conn
+	sent   int  // messages since the last Flush
 	prompt bool // a poller's, which has seen all that came: it need not yield
 }
 
@@ -45,6 +49,10 @@ func (b *Batch) mark(c *Conn) {
 	}
 }
 
+// Heavy tells that so much was sent with b that it is better flushed before more is:
+// all of it may be for one peer, whose queue is bounded.
+func (b *Batch) Heavy() bool { return b.sent >= heavy }
+
 // Flush writes what was sent with b, and whatever else waits for the same peers.
 // It yields once, so that others can add to it: that is what turns many messages
 // into few system calls. It never blocks: what the kernel does not take is
@@ -64,6 +72,7 @@ func (b *Batch) Flush() {
 func (b *Batch) FlushNow() {
 	b.first = flushed(b.first)
 	b.dirty = flushed(b.dirty)
+	b.sent = 0
 }
 
 // flushed writes to all conns and returns the room they took, empty.
@@ -123,11 +132,15 @@ func (c *Conn) flush() {
 		}
 		return
 	}
+	if !c.writing {
+		c.behind = false
+	}
 }
 
 // finishLater leaves what the kernel did not take to the poller, or to a goroutine.
 // Called with mu held by the writer.
 func (c *Conn) finishLater() {
+	c.behind = true
 	if c.sock != nil {
 		c.sock.await(c)
 		return
@@ -213,6 +226,7 @@ func (c *Conn) drained(n int, err error) bool {
 	}
 	if c.closed.Load() || !c.load() {
 		_ = c.nc.SetWriteDeadline(time.Time{})
+		c.behind = false
 		return true
 	}
 	c.writing = true

@@ -178,6 +178,7 @@ func (p *poller) run() {
 				if c != nil {
 					p.called(c)
 				}
+				p.unload()
 			}
 			clear(calls)
 			p.desk.batch.Flush()
@@ -266,6 +267,15 @@ func (p *poller) happened(e unix.EpollEvent) {
 	if p.taken > maxTaken { // it is still in the processor's cache
 		p.taken = 0
 		p.desk.batch.Flush()
+	}
+	p.unload()
+}
+
+// unload writes before the round is over what could be too much for one peer's queue:
+// the end of many connections may be news for a single one.
+func (p *poller) unload() {
+	if p.desk.batch.Heavy() {
+		p.desk.batch.FlushNow()
 	}
 }
 

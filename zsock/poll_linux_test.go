@@ -46,6 +46,30 @@ func TestSharedTimeouts(t *testing.T) {
 	})
 }
 
+// What many ends cause may all be for one peer: a poller does not keep it until it has
+// looked after them all.
+func TestPollerUnloads(t *testing.T) {
+	t.Parallel()
+	cfg, err := Config{Type: Router}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, p := &Conn{cfg: &cfg}, new(poller)
+	var wrote []*Conn
+	c.try = journal{c, &wrote}
+	for range heavy {
+		if p.unload(); len(wrote) > 0 {
+			t.Fatal("it writes what could wait")
+		}
+		if err := c.Send(&p.desk.batch, [][]byte{{'x'}}, Body{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.unload(); len(wrote) == 0 || p.desk.batch.Heavy() {
+		t.Errorf("after %d messages %d writes", heavy, len(wrote))
+	}
+}
+
 // A poller ends with its last connection, and a later connection gets a new one.
 func TestPollersEnd(t *testing.T) {
 	t.Parallel()

@@ -145,14 +145,15 @@ func (c *Conn) permits(size, frames int) error {
 
 // admit tells whether the queue takes a message now. Behind a large one there is
 // room for some small ones, beyond the mark: what says that something else did not
-// fit should fit. Called with mu held.
+// fit should fit. How many messages wait says something of the peer only once the
+// kernel was asked to take them. Called with mu held.
 func (c *Conn) admit(octets int) error {
 	switch {
 	case c.shut:
 		return ErrClosed
 	case c.messages == 0:
 		c.beyond = 0
-	case c.messages >= c.cfg.HighWaterMessages:
+	case c.behind && c.messages >= c.cfg.HighWaterMessages:
 		return ErrHighWater
 	case c.octets+octets <= c.cfg.HighWaterBytes:
 		c.beyond = 0
@@ -174,6 +175,7 @@ func (c *Conn) queued(b *Batch) {
 	c.messages++
 	c.pending.messages++
 	c.taken++
+	b.sent++
 	b.mark(c)
 }
 
