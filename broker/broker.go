@@ -48,6 +48,7 @@ type Broker struct {
 
 	listeners []*listener
 	events    events
+	clerk     clerk
 	detached  detached
 	count     counters
 	held      atomic.Int64 // octets of all requests
@@ -127,6 +128,7 @@ func New(cfg Config) (*Broker, error) {
 	rand.Read(b.idPrefix[:])
 	b.incarnation = hex.EncodeToString(incarnation[:])
 	b.events.init(b)
+	b.clerk.init(b)
 	b.dials, _ = parsePeers(cfg.Peers) // valid, as Validate said
 	return b, nil
 }
@@ -260,6 +262,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	run(b.tick)
 	run(b.keepNotes)
+	run(b.clerk.serve)
 	run(func(ctx context.Context) error { b.gossip(ctx); return nil })
 	b.startDials(inner)
 	select {

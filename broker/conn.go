@@ -19,6 +19,7 @@ type conn struct {
 	cmd      mdp.Command
 	recent   *service // of the last request: saves the look-up
 	sessions int      // worker sessions so far
+	asking   asking   // of the broker itself
 
 	// The following are set by the reader and read by the ticker.
 	worker atomic.Pointer[worker]
@@ -48,6 +49,7 @@ type transport interface {
 	Queued() (messages, octets int)
 	Unsent() int
 	Reads() uint32
+	Turns() uint32
 	Precede()
 	Peer() zsock.Peer
 	Close(error)

@@ -17,11 +17,24 @@ type watch struct {
 	reads, sent uint32
 	heard, said int64 // broker clock of the last change seen
 	idle        bool  // nothing outstanding at the last look
+	reader      stare
 
 	// Of foreign workers, whose protocol does not say how often they beat.
 	gap      int64 // between the sign of life seen at this look and the one before; 0: none seen
 	worked   bool  // it held a request since the last sign, and may have been mute for that
 	interval int64 // longest gap it left while idle
+}
+
+// stare looks at the reader of a connection again and again.
+type stare struct{ turns uint32 }
+
+// stuck tells whether the reader has been at the same thing since the last look, which
+// may be something of another connection: what came meanwhile is unread.
+func (s *stare) stuck(z transport) bool {
+	turns := z.Turns()
+	same := turns == s.turns && turns%2 == 1
+	s.turns = turns
+	return same
 }
 
 // learn takes in how long an idle foreign worker was silent between two signs. What
@@ -204,6 +217,9 @@ func (c *conn) observe(now int64) {
 		if l := c.link.Load(); l != nil {
 			l.heard.Store(now)
 		}
+	}
+	if w.reader.stuck(c.z) {
+		w.heard, w.gap = now, 0 // it may have spoken: we have not listened
 	}
 	if n := c.sent.Load(); n != w.sent || w.said == 0 {
 		w.sent, w.said = n, now

@@ -16,12 +16,11 @@ func isMMI(service []byte) bool {
 	return len(service) >= 4 && string(service[:4]) == "mmi."
 }
 
-// answerMMI answers a question to the broker with one body frame.
+// answerMMI answers a question to the broker with one body frame: at once, or, if it
+// needs a list, later by the clerk.
 func (b *Broker) answerMMI(batch *zsock.Batch, c *conn, m *zsock.Msg) {
 	cmd := &c.cmd
-	frame := b.mmi(string(cmd.Service), m.Frames()[cmd.Body:])
-	body := zsock.NewBody(frame)
-	defer body.Release()
+	asked, about := string(cmd.Service), m.Frames()[cmd.Body:]
 	reply := mdp.Command{Role: cmd.Role, Kind: mdp.Final, Dialect: cmd.Dialect, Delimited: cmd.Delimited, Envelope: cmd.Envelope}
 	if cmd.Dialect == mdp.Native {
 		reply.Head = mdp.Head{Token: cmd.Head.Token, ID: cmd.Head.ID, Attempt: 1}
@@ -29,15 +28,29 @@ func (b *Broker) answerMMI(batch *zsock.Batch, c *conn, m *zsock.Msg) {
 	} else {
 		reply.Service = cmd.Service
 	}
-	if reply.Dialect == mdp.Native {
-		c.reply(batch, &reply, body)
-	} else if err := c.send(batch, &reply, body); err != nil {
-		b.count.answersDropped.Add(1)
+	if !slices.Contains(lists, asked) {
+		body := zsock.NewBody(b.mmi(asked, about))
+		defer body.Release()
+		c.tell(batch, &reply, body)
+		return
+	}
+	if !b.clerk.take(c, asked, about, reply) {
+		b.count.mmiRefused.Add(1)
+		c.refuse(batch, nil, busy("too many questions to the broker at once"))
 	}
 }
 
-// questions are the mmi. names that are answered.
-var questions = []string{"mmi.service", "mmi.services", "mmi.workers", "mmi.peers", "mmi.brokers", "mmi.poison", "mmi.request"}
+// tell answers a question. It may be called by any goroutine.
+func (c *conn) tell(batch *zsock.Batch, reply *mdp.Command, body zsock.Body) {
+	if reply.Dialect == mdp.Native {
+		c.reply(batch, reply, body)
+	} else if err := c.send(batch, reply, body); err != nil {
+		c.b.count.answersDropped.Add(1)
+	}
+}
+
+// lists are the mmi. names whose answers are lists; beside them there is mmi.service.
+var lists = []string{"mmi.services", "mmi.workers", "mmi.peers", "mmi.brokers", "mmi.poison", "mmi.request"}
 
 // mmi is the answer to one question. Unknown ones get 501 (RFC 8).
 func (b *Broker) mmi(question string, body [][]byte) []byte {
@@ -66,7 +79,7 @@ func (b *Broker) mmiService(body [][]byte) []byte {
 	if len(body) == 0 || len(body[0]) == 0 || len(body[0]) > mdp.MaxService {
 		return []byte("404")
 	}
-	if slices.Contains(questions, string(body[0])) || b.offers(body[0]) {
+	if name := string(body[0]); name == "mmi.service" || slices.Contains(lists, name) || b.offers(body[0]) {
 		return []byte("200")
 	}
 	return []byte("404")
@@ -113,10 +126,12 @@ func (b *Broker) Brokers() []BrokerState {
 	return out
 }
 
+func inMsgpack(body [][]byte) bool { return len(body) > 1 && string(body[1]) == "msgpack" }
+
 // encodeListing writes JSON, or msgpack with the same keys if the second body
 // frame says so.
 func encodeListing(v any, body [][]byte) []byte {
-	if len(body) > 1 && string(body[1]) == "msgpack" {
+	if inMsgpack(body) {
 		var buf bytes.Buffer
 		enc := msgpack.NewEncoder(&buf)
 		enc.SetCustomStructTag("json")

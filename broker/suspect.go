@@ -37,7 +37,8 @@ type trust struct {
 	signs  uint32 // how often its connection had been read when the clock started
 	clock  int64  // start of the clock: the first dispatch since the last sign, or the probe
 	probed bool   // the clock started when the probe was sent
-	moved  bool   // a suspect's requests were given to others, as far as they may be
+	reader stare
+	moved  bool // a suspect's requests were given to others, as far as they may be
 	place  place[worker]
 
 	flight
@@ -113,6 +114,7 @@ func (w *worker) judge(batch *zsock.Batch, now int64) bool {
 	if w.probed {
 		limit, since = max(int64(minPatience), 4*w.rtt), max(w.clock, w.arrival)
 	}
+	stuck := w.reader.stuck(w.conn.z)
 	switch {
 	case w.conn.z.Reads() != w.signs:
 		if !w.probed && now < w.arrival {
@@ -121,6 +123,8 @@ func (w *worker) judge(batch *zsock.Batch, now int64) bool {
 		return w.heardOf()
 	case w.suspect:
 		return w.moveHeld(batch, now)
+	case stuck:
+		w.clock = now // we have not listened
 	case now-since < limit:
 	case w.conn.z.Unsent() > 0: // a slow link is not silence
 		w.clock = now

@@ -156,6 +156,7 @@ type wire struct {
 	taken   uint32        // messages to the peer, ever
 	unsent  uint32        // of these the last ones, which the end came before
 	reads   uint32
+	turns   uint32
 	closing bool // nothing more is taken for sending
 	closed  bool // the broker knows
 	deaf    bool // the peer has gone: what arrives there is lost
@@ -176,6 +177,7 @@ func (w *world) connect(latency time.Duration, arrive func(*message), ended func
 }
 
 func (x *wire) Reads() uint32         { return x.reads }
+func (x *wire) Turns() uint32         { return x.turns }
 func (x *wire) Queued() (int, int)    { return 0, 0 }
 func (x *wire) Unsent() int           { return x.flying }
 func (x *wire) Precede()              {}

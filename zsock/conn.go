@@ -132,6 +132,17 @@ func (c *Conn) Peer() Peer { return c.peer }
 // larger than the link is fast is under way.
 func (c *Conn) Reads() uint32 { return c.in.reads.Load() }
 
+// Turns counts how often whoever reads this connection, and others beside it, has begun
+// and ended to handle what came: it is odd in between. Whoever looks twice and sees the
+// same odd number knows that meanwhile nothing was read, whatever came. It is 0 of a
+// connection with a reader of its own.
+func (c *Conn) Turns() uint32 {
+	if c.sock == nil {
+		return 0
+	}
+	return c.sock.turns()
+}
+
 // Queued is what waits to be written: messages and octets in wire form.
 func (c *Conn) Queued() (messages, octets int) {
 	c.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,6 +41,8 @@ type poller struct {
 	generation   int32   // of the last one that came; loop only
 	fruitless    int     // waits that need not be put off, after ones that were in vain; loop only
 	direct       int     // of those, how many are left; loop only
+
+	turn atomic.Uint32 // odd while the loop is at work
 
 	load int // connections given to it; guarded by pollers.mu
 
@@ -174,6 +177,7 @@ func (p *poller) run() {
 			runtime.Gosched()
 		}
 		if calls = p.answer(calls, true); len(calls) > 0 {
+			p.turn.Add(1)
 			for _, c := range calls {
 				if c != nil {
 					p.called(c)
@@ -182,6 +186,7 @@ func (p *poller) run() {
 			}
 			clear(calls)
 			p.desk.batch.Flush()
+			p.turn.Add(1)
 			if len(p.conns) == len(p.free) && p.over() {
 				break
 			}
@@ -191,6 +196,7 @@ func (p *poller) run() {
 		if err != nil && err != unix.EINTR {
 			panic(fmt.Sprintf("zsock: epoll: %v", err)) // no descriptor of ours: a bug
 		}
+		p.turn.Add(1)
 		for _, e := range events[:max(n, 0)] {
 			p.happened(e)
 		}
@@ -199,6 +205,7 @@ func (p *poller) run() {
 		p.desk.batch.Flush()
 		p.yield()
 		p.rouses = false
+		p.turn.Add(1)
 	}
 	p.shut()
 }

@@ -84,3 +84,31 @@ func TestPollersEnd(t *testing.T) {
 		})
 	}
 }
+
+// Whoever looks at a shared connection sees when its reader is at work, be it for
+// another one.
+func TestTurns(t *testing.T) {
+	t.Parallel()
+	tr := transport{"tcp shared", nil, "tcp://127.0.0.1:0", true}
+	server, working, done := newRecorder(), make(chan bool), make(chan bool)
+	server.then = func(*Batch, *Conn, *Msg) {
+		working <- true
+		<-done
+	}
+	l := listen(t, tr, Config{}, server)
+	c := dial(t, transport{"tcp", nil, "", false}, l, Config{}, newRecorder())
+	at := receive(t, server.opened)
+	for range 3 {
+		send(t, c, "x")
+		<-working
+		turns := at.Turns()
+		if turns%2 == 0 {
+			t.Errorf("%d turns while it handles a message", turns)
+		}
+		done <- true
+		waitFor(t, func() bool { return at.Turns() > turns })
+	}
+	if n := c.Turns(); n != 0 {
+		t.Errorf("%d turns of a connection with a reader of its own", n)
+	}
+}

@@ -13,6 +13,7 @@ func (*sock) await(*Conn)         {}
 func (*sock) release()            {}
 func (*sock) stopTalking(*Conn)   {}
 func (*sock) unacknowledged() int { return 0 }
+func (*sock) turns() uint32       { return 0 }
 
 func (c *Conn) share(func()) bool         { return false }
 func (c *Conn) writeShared() (int, error) { return 0, nil }

@@ -60,6 +60,8 @@ func (c *Conn) share(ended func()) bool {
 	return true
 }
 
+func (s *sock) turns() uint32 { return s.p.turn.Load() }
+
 // interest is what epoll is asked to tell of the descriptor.
 func (s *sock) interest() *unix.EpollEvent {
 	e := &unix.EpollEvent{Events: unix.EPOLLIN, Fd: s.slot, Pad: s.generation}
