@@ -87,6 +87,10 @@ type Config struct {
 	MaxConns      int // open connections per listener: 16,384; over it the newest is closed
 	MaxHandshakes int // unfinished handshakes per listener: 1,024; over it the oldest is closed
 
+	// Unfinished bounds the memory of large messages that are not complete, over all who
+	// have the same one. Nil: 1 GiB for each listener; a dialled connection has one message.
+	Unfinished *Budget
+
 	HandshakeTimeout time.Duration // from accept or connect to READY: 2 s
 	ProgressTimeout  time.Duration // for a message that was begun, beside 1 s per 64 KiB received: 30 s
 	WriteTimeout     time.Duration // without the peer taking a single octet: 30 s
@@ -121,6 +125,9 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.HandshakeTimeout, 2*time.Second)
 	orDefault(&c.ProgressTimeout, 30*time.Second)
 	orDefault(&c.WriteTimeout, 30*time.Second)
+	if c.Unfinished == nil {
+		c.Unfinished = NewBudget(0)
+	}
 	if c.Network == nil {
 		c.Network = system{}
 	}

@@ -41,6 +41,9 @@ var (
 	ErrProtocol error = &reason{name: "protocol", text: "peer broke the framing rules"}
 	// ErrProgress says that a message was begun and not finished within ProgressTimeout.
 	ErrProgress error = &reason{name: "progress", text: "peer did not finish a message in time"}
+	// ErrUnfinished says that unfinished messages took too much memory (see [Budget]),
+	// and that this was the slowest of them.
+	ErrUnfinished error = &reason{name: "unfinished", text: "too much memory in unfinished messages: the slowest was given up"}
 	// ErrWriteTimeout says that the peer took nothing for WriteTimeout.
 	ErrWriteTimeout error = &reason{name: "write-timeout", text: "peer did not read in time"}
 	// ErrSeal says that a frame failed the connection's security.

@@ -23,6 +23,7 @@ const (
 	maxChunk   = 256 << 10 // room for small octets that a pooled chunk keeps
 	overread   = 4 << 10   // octets read behind a large message, to find the next header in the same read
 	firstBig   = 72 << 10  // first buffer for a large message
+	wholeFrom  = 1 << 20   // of a large message, after which its buffer is as large as it
 	maxHint    = 1 << 20   // largest first buffer for a large message, after one that large came whole
 )
 
@@ -80,6 +81,7 @@ type scanner struct {
 	pos   int   // where the next header begins
 	need  int   // after cut: octets of the message needed for the next step
 	big   bool  // after cut: the frame that is cut is shared by reference
+	more  bool  // after cut: it may not be the last one
 	cmd   span  // after command
 }
 
@@ -119,7 +121,7 @@ func (s *scanner) scan(p []byte) (progress, error) {
 // the header itself is cut.
 func (s *scanner) header(p []byte) (f span, flags byte, err error) {
 	rest := p[s.pos:]
-	s.need, s.big = s.pos+2, false
+	s.need, s.big, s.more = s.pos+2, false, true
 	if len(rest) < 2 {
 		return span{}, 0, nil
 	}
@@ -142,7 +144,7 @@ func (s *scanner) header(p []byte) (f span, flags byte, err error) {
 		return span{}, 0, err
 	}
 	f = span{start: s.pos, payload: s.pos + head, end: s.pos + head + int(n)}
-	s.need, s.big = f.end, n >= bigFrame
+	s.need, s.big, s.more = f.end, n >= bigFrame, flags&(flagMore|flagCommand) != 0 && !s.single
 	return f, flags, nil
 }
 

@@ -71,9 +71,6 @@ func (c *Conn) handle() error {
 	if len(in.pending()) == 0 {
 		return nil
 	}
-	if in.since.IsZero() {
-		in.since = time.Now()
-	}
 	if in.armed {
 		return nil // timeUp will look at what is cut then
 	}

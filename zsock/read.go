@@ -44,9 +44,10 @@ type input struct {
 	r, w   int  // buf.b[r:w] is not yet parsed
 	filled bool // the last read filled the buffer: take a larger one
 
-	big  *slab
-	bigW int
-	hint int // size of the last large message
+	big   *slab
+	bigW  int
+	hint  int    // size of the last large message
+	claim *claim // to the memory of the message, if that is much
 
 	since   time.Time     // when the cut message was begun
 	inside  int           // commands between its frames so far
@@ -72,6 +73,7 @@ func (in *input) init(cfg *Config, s sealer, rest []byte) {
 
 // free gives the buffers back.
 func (in *input) free() {
+	in.settle()
 	if in.buf != nil {
 		in.buf.release()
 		in.buf = nil
@@ -148,8 +150,7 @@ func (c *Conn) parse() error {
 		}
 		switch found {
 		case cut:
-			in.cut()
-			return nil
+			return c.cut()
 		case command:
 			f := in.scan.cmd
 			if err := c.command(p[f.payload:f.end]); err != nil {
@@ -186,6 +187,7 @@ func (c *Conn) whole(wire []byte) error {
 	if in.sealer != nil {
 		err = c.open(wire[spans[0].payload:])
 	} else {
+		in.settle()
 		c.deliver(wire, s, spans, size)
 	}
 	in.scan.reset()
@@ -236,25 +238,70 @@ func (in *input) remove(f span) {
 	}
 }
 
-// cut moves the message that is cut to a buffer of its own if it is a large one.
-func (in *input) cut() {
-	if in.big != nil || !in.scan.big && in.scan.need <= maxBuffer {
-		return
+// cut sees to it that there is room for more of the message, in a buffer of its own
+// if it is a large one.
+func (c *Conn) cut() error {
+	in := &c.in
+	if in.since.IsZero() {
+		in.since = time.Now()
 	}
-	if in.scratch != nil && in.buf != in.scratch && in.r == 0 && len(in.buf.b) >= min(in.scan.need, firstBig) {
+	switch {
+	case in.big != nil:
+	case !in.scan.big && in.scan.need <= maxBuffer:
+		return nil
+	case in.scratch != nil && in.buf != in.scratch && in.r == 0 && len(in.buf.b) >= min(in.scan.need, firstBig):
 		in.big, in.bigW = in.buf, in.w // it is in a buffer of its own already
 		in.buf, in.size, in.w, in.filled = nil, 0, 0, false
-		return
+		if err := c.charge(len(in.big.b) + in.clear.memory()); err != nil {
+			return err
+		}
+	default:
+		// The first buffer is small whatever is announced, unless this peer has already
+		// sent a message as large.
+		return c.enlarge(max(len(in.pending())+overread, min(in.scan.need+overread, max(firstBig, in.hint))))
 	}
-	p := in.pending()
-	// The first buffer is small whatever is announced, unless this peer has already
-	// sent a message as large.
-	in.big = newSlab(max(len(p)+overread, min(in.scan.need+overread, max(firstBig, in.hint))))
-	in.bigW = copy(in.big.b, p)
+	if in.bigW < len(in.big.b) {
+		return nil
+	}
+	return c.enlarge(in.grown())
+}
+
+// grown is the size of the next buffer for a large message: four times what came, or
+// all of it if that is less. When as much as wholeFrom came it is all of it at once,
+// so that a message of any size is copied out of small buffers only, and leaves
+// little garbage. What is not written yet takes no memory, unless the runtime has to
+// clear what was used before; that is what the budget is for. Where more frames follow,
+// there is room for half as much again: there must not be a copy for each of them.
+func (in *input) grown() int {
+	n := in.scan.need + overread
+	if in.bigW < wholeFrom {
+		n = min(n, 4*in.bigW)
+	}
+	if in.scan.more {
+		n = max(n, int(min(int64(in.bigW)*3/2, in.scan.maxMessage)))
+	}
+	return n
+}
+
+// enlarge moves the message that is cut to a buffer of n octets.
+func (c *Conn) enlarge(n int) error {
+	in := &c.in
+	if err := c.charge(n + in.clear.memory()); err != nil {
+		return err
+	}
+	next, p := newSlab(n), in.pending()
+	copy(next.b, p)
+	if in.big != nil {
+		in.big.release()
+		in.big = next
+		return nil
+	}
+	in.big, in.bigW = next, len(p)
 	in.r, in.w, in.filled = 0, 0, false
 	if in.size < overread {
 		in.resize(overread) // what is read behind the message must fit
 	}
+	return nil
 }
 
 // fill reads once, into the large message or into the buffer.
@@ -282,14 +329,10 @@ func (c *Conn) fill() error {
 }
 
 // room is where the next read goes. It grows the buffers with the octets that
-// came, never with those that were announced.
+// came, never with those that were announced; a large message has room, as cut saw to.
 func (in *input) room() []byte {
 	if in.big != nil {
-		want := in.scan.need + min(overread, in.size)
-		if in.bigW == len(in.big.b) {
-			in.growBig(want)
-		}
-		return in.big.b[in.bigW:min(len(in.big.b), want)]
+		return in.big.b[in.bigW:min(len(in.big.b), in.scan.need+min(overread, in.size))]
 	}
 	if in.filled && in.size < maxBuffer {
 		in.resize(min(4*in.size, maxBuffer))
@@ -312,18 +355,12 @@ func (in *input) room() []byte {
 // what came by way of the poller's.
 func (in *input) held() bool { return in.buf != in.scratch && in.buf.refs.Load() > 1 }
 
-// growBig takes a larger buffer for the message: four times what came, or all of
-// it if that is less.
-func (in *input) growBig(want int) {
-	next := newSlab(max(in.bigW+1, min(4*in.bigW, want)))
-	copy(next.b, in.big.b[:in.bigW])
-	in.big.release()
-	in.big = next
-}
-
 // took notes that n octets came into room.
 func (in *input) took(n int) {
 	in.reads.Add(1)
+	if in.claim != nil {
+		in.claim.came.Add(int64(n))
+	}
 	if in.big != nil {
 		in.bigW += n
 		return
@@ -339,9 +376,6 @@ func (in *input) took(n int) {
 func (c *Conn) arm() error {
 	in := &c.in
 	cut := len(in.pending()) > 0
-	if cut && in.since.IsZero() {
-		in.since = time.Now()
-	}
 	if in.armed || !cut && in.size <= minBuffer {
 		return nil
 	}

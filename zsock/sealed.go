@@ -20,6 +20,9 @@ func (c *Conn) open(box []byte) error {
 	if n < 0 {
 		return fmt.Errorf("%w: box of %d octets", ErrSeal, len(box))
 	}
+	if err := c.charge(t.grown(headerSize(n) + n)); err != nil {
+		return err
+	}
 	t.room(headerSize(n) + n)
 	start := len(t.wire)
 	payload := start + headerSize(n)
@@ -46,6 +49,7 @@ func (c *Conn) open(box []byte) error {
 	if flags&flagMore != 0 {
 		return nil
 	}
+	in.settle()
 	c.deliver(t.wire, t.shared(), t.spans, t.size)
 	t.free()
 	return nil
@@ -53,16 +57,33 @@ func (c *Conn) open(box []byte) error {
 
 // room makes place for n more octets.
 func (t *clearText) room(n int) {
-	have := len(t.wire)
-	if t.slab != nil && have+n <= len(t.slab.b) {
+	size := t.grown(n)
+	if size == t.memory() {
 		return
 	}
-	next := newSlab(max(have+n, min(4*have, int(t.maxMessage))))
+	next := newSlab(size)
 	copy(next.b, t.wire)
 	if t.slab != nil {
 		t.slab.release()
 	}
-	t.slab, t.wire = next, next.b[:have]
+	t.slab, t.wire = next, next.b[:len(t.wire)]
+}
+
+// grown is the size of the buffer with place for n more octets.
+func (t *clearText) grown(n int) int {
+	have := len(t.wire)
+	if size := t.memory(); t.slab != nil && have+n <= size {
+		return size
+	}
+	return max(have+n, min(have*3/2, int(t.maxMessage)))
+}
+
+// memory is the size of the buffer; of no clear text, too.
+func (t *clearText) memory() int {
+	if t == nil || t.slab == nil {
+		return 0
+	}
+	return len(t.slab.b)
 }
 
 // shared is the buffer of the message if it is worth sharing.
