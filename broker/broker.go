@@ -51,7 +51,8 @@ type Broker struct {
 	clerk     clerk
 	detached  detached
 	count     counters
-	held      atomic.Int64 // octets of all requests
+	held      atomic.Int64  // octets of all requests
+	partly    *zsock.Budget // of large messages that have not come whole
 	draining  atomic.Bool
 	httpCalls atomic.Int32 // being served
 	turned    atomic.Int64 // when the ticker last was through with everything
@@ -109,6 +110,7 @@ func New(cfg Config) (*Broker, error) {
 	cfg = cfg.withDefaults()
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger.Named("broker"), start: time.Now(),
+		partly:     zsock.NewBudget(cfg.MaxUnfinished),
 		drained:    make(chan struct{}),
 		empty:      make(chan struct{}),
 		gossipWake: make(chan struct{}, 1),
@@ -229,7 +231,7 @@ func (b *Broker) endpoints(role string) (out []string) {
 }
 
 func (b *Broker) socketConfig(t zsock.SocketType) zsock.Config {
-	return zsock.Config{Type: t, MaxMessage: b.cfg.MaxMessage, Shared: true, Network: b.cfg.Network, Logger: b.log}
+	return zsock.Config{Type: t, MaxMessage: b.cfg.MaxMessage, Unfinished: b.partly, Shared: true, Network: b.cfg.Network, Logger: b.log}
 }
 
 // requestSocket is of connections that carry requests and answers. Whoever is owed

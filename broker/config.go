@@ -51,6 +51,9 @@ type Config struct {
 	MaxBytes    int64
 	// MaxTotalBytes bounds what all services hold; default 1 GiB.
 	MaxTotalBytes int64
+	// MaxUnfinished bounds the memory of large messages that have not come whole yet,
+	// over all connections, in octets; more ends the connection of the slowest. Default 1 GiB.
+	MaxUnfinished int64
 	// MaxServices bounds the number of services; default 10,000.
 	MaxServices int
 
@@ -112,6 +115,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxTotalBytes == 0 {
 		c.MaxTotalBytes = 1 << 30
 	}
+	if c.MaxUnfinished == 0 {
+		c.MaxUnfinished = 1 << 30
+	}
 	if c.MaxServices == 0 {
 		c.MaxServices = 10_000
 	}
@@ -136,7 +142,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("max-message %d is too small: use 1KiB or more", c.MaxMessage)
 	}
 	for name, n := range map[string]int64{"foreign-ttl": int64(c.ForeignTTL), "busy-limit": int64(c.BusyLimit), "drain-timeout": int64(c.DrainTimeout),
-		"max-requests": int64(c.MaxRequests), "max-bytes": c.MaxBytes, "max-total-bytes": c.MaxTotalBytes, "max-services": int64(c.MaxServices)} {
+		"max-requests": int64(c.MaxRequests), "max-bytes": c.MaxBytes, "max-total-bytes": c.MaxTotalBytes,
+		"max-unfinished": c.MaxUnfinished, "max-services": int64(c.MaxServices)} {
 		if n < 0 {
 			return fmt.Errorf("%s is negative: use more than 0", name)
 		}

@@ -37,6 +37,7 @@ type collector struct {
 	rtt     *prometheus.Desc
 	conns   *prometheus.Desc
 	octets  *prometheus.Desc
+	partly  *prometheus.Desc
 }
 
 // metrics is the handler for GET /metrics.
@@ -67,6 +68,7 @@ func metrics(b *broker.Broker) http.Handler {
 		rtt:     desc("peer_round_trip_seconds", "Round trip over the link to the peer.", "peer"),
 		conns:   desc("connections", "Open connections on the requests endpoint."),
 		octets:  desc("held_octets", "Octets of all requests held."),
+		partly:  desc("unfinished_octets", "Octets of memory for large messages that have not come whole."),
 	})
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }
@@ -76,7 +78,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range c.counts {
 		ch <- d
 	}
-	for _, d := range []*prometheus.Desc{c.drops, c.waits, c.runs, c.queue, c.oldest, c.workers, c.running, c.links, c.state, c.rtt, c.conns, c.octets} {
+	for _, d := range []*prometheus.Desc{c.drops, c.waits, c.runs, c.queue, c.oldest, c.workers, c.running, c.links, c.state, c.rtt, c.conns, c.octets, c.partly} {
 		ch <- d
 	}
 }
@@ -113,6 +115,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(c.conns, float64(st.Connections))
 	gauge(c.octets, float64(st.HeldOctets))
+	gauge(c.partly, float64(st.Unfinished))
 }
 
 // labelled gives each service its label, and sums up those beyond the bound.
