@@ -65,5 +65,5 @@ func (c *Client) due(x *exchange, b *zsock.Batch, now instant) {
 		err = &mdp.Error{Status: mdp.Expired, Text: "no answer before the deadline", MayHaveRun: x.mayRun || x.state == sent}
 	}
 	c.withdraw(x, b)
-	c.finish(x, nil, err)
+	c.finish(x, err)
 }

@@ -4,55 +4,11 @@ package client_test
 
 import (
 	"context"
+	"runtime"
 	"testing"
 
 	"github.com/mdmesh/mdmesh/client"
-	"github.com/mdmesh/mdmesh/mdp"
-	"github.com/mdmesh/mdmesh/zsock"
 )
-
-// mirror is a broker that answers every request itself and allocates nothing.
-type mirror struct {
-	cmd   mdp.Command
-	head  [mdp.MaxHead]byte
-	frame [1][]byte
-}
-
-func (*mirror) Opened(*zsock.Conn)        {}
-func (*mirror) Closed(*zsock.Batch, *zsock.Conn, error) {}
-
-func (e *mirror) Message(b *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
-	if err := mdp.Decode(m.Frames(), mdp.AtBroker, &e.cmd); err != nil || e.cmd.Kind != mdp.Request {
-		return
-	}
-	body := m.Body(e.cmd.Body)
-	e.cmd.Kind, e.cmd.Service = mdp.Final, nil
-	_ = c.Send(b, mdp.Append(e.frame[:0], e.head[:], &e.cmd), body)
-}
-
-// withMirror returns a client of a mirror, over TCP.
-func withMirror(t testing.TB) *client.Client {
-	l, err := zsock.Listen("tcp://127.0.0.1:0", zsock.Config{Type: zsock.Router}, new(mirror))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = l.Run(ctx)
-	}()
-	c, err := client.New(client.Config{Brokers: []string{l.Endpoint()}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = c.Close()
-		cancel()
-		<-ended
-	})
-	return c
-}
 
 // A call allocates its answer: frames and octets in one, if they are few.
 func TestAllocationsOfCall(t *testing.T) {
@@ -66,6 +22,36 @@ func TestAllocationsOfCall(t *testing.T) {
 		call() // fills the pools
 	}
 	if n := testing.AllocsPerRun(1000, call); n > 2 {
+		t.Errorf("%v allocations per call, want 1 and the odd one of a pool", n)
+	}
+}
+
+// A large answer that is released costs the Reply; the memory comes back, but for what
+// a collection takes from the pools.
+func TestAllocationsOfReleasedReply(t *testing.T) {
+	c := withMirror(t)
+	call := client.Call{Service: "echo", Body: [][]byte{make([]byte, 64<<10)}}
+	do := func() {
+		reply, err := c.Do(context.Background(), call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply.Release()
+	}
+	for range 100 {
+		do() // fills the pools
+	}
+	const calls = 2000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range calls {
+		do()
+	}
+	runtime.ReadMemStats(&after)
+	if n := (after.TotalAlloc - before.TotalAlloc) / calls; n > 2<<10 {
+		t.Errorf("%d octets allocated per call, want those of a Reply", n)
+	}
+	if n := float64(after.Mallocs-before.Mallocs) / calls; n > 2 {
 		t.Errorf("%v allocations per call, want 1 and the odd one of a pool", n)
 	}
 }

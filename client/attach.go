@@ -64,7 +64,7 @@ func (c *Client) ask(x *exchange, b *zsock.Batch, now instant) {
 			return
 		}
 	}
-	c.finish(x, nil, mdp.Errorf(mdp.Unknown, "no such detached request of this client, say %d brokers%s", x.inquiry.answers, x.inquiry.failed))
+	c.finish(x, mdp.Errorf(mdp.Unknown, "no such detached request of this client, say %d brokers%s", x.inquiry.answers, x.inquiry.failed))
 }
 
 // visit makes a connection for x alone; it ends when x is answered.

@@ -28,14 +28,6 @@ type Call struct {
 	Restartable bool
 }
 
-// Reply is the answer to a call. The caller owns it.
-type Reply struct {
-	Body     [][]byte      // frames of the final
-	Partials [][][]byte    // what came before it, from the attempt that answered
-	ID       mdp.RequestID // of the request
-	Attempt  int           // which attempt answered, from 1
-}
-
 // Error is an error of one call. Inside are an *mdp.Error, or ErrClosed, or
 // ErrNoBroker: use errors.Is(err, mdp.Busy) and errors.As.
 type Error struct {
@@ -56,14 +48,15 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Call sends a request and waits for its answer. It is Do for the common case.
+// Call sends a request and waits for its answer. It is Do for the common case. The
+// answer is the caller's for good.
 func (c *Client) Call(ctx context.Context, service string, body ...[]byte) ([][]byte, error) {
 	x, err := c.begin(ctx, mdp.Request, &Call{Service: service}, body, mdp.RequestID{}, nil)
 	if err != nil {
 		return nil, err
 	}
 	x.wait(ctx)
-	answer, err := x.body, x.err
+	answer, err := x.body.frames(), x.err
 	c.recycle(x)
 	return answer, err
 }
@@ -114,7 +107,7 @@ func (c *Client) Stream(ctx context.Context, call Call) iter.Seq2[[][]byte, erro
 				}
 			}
 		}
-		yield(x.body, x.err)
+		yield(x.body.frames(), x.err)
 	}
 }
 

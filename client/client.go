@@ -164,7 +164,7 @@ func (c *Client) Close() error {
 		c.alarm.Stop()
 		for i := range c.slots {
 			if x := c.slots[i].x; x != nil {
-				c.finish(x, nil, ErrClosed)
+				c.finish(x, ErrClosed)
 			}
 		}
 		for _, l := range c.links {

@@ -70,10 +70,11 @@ type exchange struct {
 	inquiry     inquiry // of an ATTACH
 	partials    [][][]byte
 	partialSize int
-	restarts    bool // a partial has come from attempt answered
+	held        []zsock.Body // large ones of partials, unless they are streamed
+	restarts    bool         // a partial has come from attempt answered
 
 	// The outcome.
-	body [][]byte
+	body answer
 	err  error
 }
 
@@ -102,9 +103,7 @@ func (c *Client) begin(ctx context.Context, kind mdp.Kind, call *Call, body [][]
 	x.call, x.kind, x.attempt = *call, kind, 1
 	x.service = append(x.service[:0], call.Service...)
 	x.frames = append(x.frames[:0], body...)
-	for _, f := range body {
-		x.size += len(f)
-	}
+	x.size = sizeOf(body)
 	b := &x.batch
 	async := x.pending != nil
 	now := c.now() // once: looking at the clock is what costs here
@@ -171,7 +170,7 @@ func (c *Client) submitTo(l *link, x *exchange, b *zsock.Batch, now instant) {
 	x.state, x.link = waiting, nil
 	if l == nil {
 		if err := c.denied(); err != nil {
-			c.finish(x, nil, err)
+			c.finish(x, err)
 		}
 		return
 	}
@@ -181,7 +180,7 @@ func (c *Client) submitTo(l *link, x *exchange, b *zsock.Batch, now instant) {
 	}
 	if x.size > l.limit {
 		if l.welcome != nil {
-			c.finish(x, nil, mdp.Errorf(mdp.TooBig, "%d octets, and the broker takes %d", x.size, l.limit))
+			c.finish(x, mdp.Errorf(mdp.TooBig, "%d octets, and the broker takes %d", x.size, l.limit))
 		}
 		return // WELCOME will say how large a request may be
 	}
@@ -190,7 +189,7 @@ func (c *Client) submitTo(l *link, x *exchange, b *zsock.Batch, now instant) {
 		x.state, x.link = sent, l
 		l.began(now)
 	case errors.Is(err, zsock.ErrTooBig), errors.Is(err, zsock.ErrTooManyFrames):
-		c.finish(x, nil, mdp.Errorf(mdp.TooBig, "%v", err))
+		c.finish(x, mdp.Errorf(mdp.TooBig, "%v", err))
 	case errors.Is(err, zsock.ErrHighWater):
 		c.retry(x, b, mdp.Errorf(mdp.Busy, "too much is queued for %s", l.endpoint), 0)
 	default: // the link is closing: its end resubmits what waits
@@ -266,6 +265,13 @@ func (c *Client) find(l *link, tok uint64) *exchange {
 		return x
 	}
 	return nil
+}
+
+func sizeOf(frames [][]byte) (octets int) {
+	for _, f := range frames {
+		octets += len(f)
+	}
+	return octets
 }
 
 // maxRoom is how many elements of room a slice keeps for its next use.

@@ -43,7 +43,7 @@ func (l *link) Message(b *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {
 type final struct {
 	token   uint64
 	attempt uint16
-	body    [][]byte
+	body    answer
 	err     error // nil or an *mdp.Error
 }
 
@@ -51,7 +51,7 @@ type final struct {
 func (l *link) final(cmd *mdp.Command, m *zsock.Msg) {
 	f := final{token: cmd.Head.Token, attempt: cmd.Head.Attempt, err: mdp.AnswerError(cmd)}
 	if f.err == nil {
-		f.body = m.Keep(cmd.Body)
+		f.body = keep(m, cmd.Body)
 	}
 	l.finals = append(l.finals, f)
 }
@@ -89,6 +89,7 @@ func (c *Client) settle(l *link, b *zsock.Batch, f *final) {
 	switch {
 	case x == nil:
 		c.counters.late.Add(1)
+		f.body.large.Release()
 	case x.kind == mdp.Attach && errors.Is(f.err, mdp.Unknown):
 		x.inquiry.asked = append(x.inquiry.asked, l.broker)
 		x.inquiry.answers++
@@ -97,7 +98,7 @@ func (c *Client) settle(l *link, b *zsock.Batch, f *final) {
 		c.retry(x, b, f.err.(*mdp.Error), f.attempt)
 	default:
 		if x.restarts && x.answered != f.attempt && !x.stream {
-			x.partials = nil // of an attempt that another one overtook
+			x.drop() // of an attempt that another one overtook
 		}
 		x.answered = f.attempt
 		l.woken = append(l.woken, c.complete(x, f.body, nil))
@@ -106,10 +107,7 @@ func (c *Client) settle(l *link, b *zsock.Batch, f *final) {
 
 func (l *link) partial(b *zsock.Batch, cmd *mdp.Command, m *zsock.Msg) {
 	c := l.c
-	body := m.Keep(cmd.Body)
-	if body == nil {
-		body = [][]byte{} // nil stands for a restart
-	}
+	body := keep(m, cmd.Body)
 	l.settle(b) // in the order in which they came
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,6 +115,7 @@ func (l *link) partial(b *zsock.Batch, cmd *mdp.Command, m *zsock.Msg) {
 		c.partial(x, b, cmd.Head.Attempt, body)
 	} else {
 		c.counters.late.Add(1)
+		body.large.Release()
 	}
 }
 

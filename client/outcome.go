@@ -15,13 +15,13 @@ func (c *Client) leave(x *exchange) {
 	}
 }
 
-// finish ends x and tells who waits for it. Callers hold mu; nobody else may touch
+// finish ends x with an error and tells who waits for it. Callers hold mu; nobody else may touch
 // x's outcome afterwards.
-func (c *Client) finish(x *exchange, body [][]byte, err error) { c.complete(x, body, err).tell(c) }
+func (c *Client) finish(x *exchange, err error) { c.complete(x, answer{}, err).tell(c) }
 
 // complete ends x and returns who is to be told. Callers hold mu, and may tell
 // without it.
-func (c *Client) complete(x *exchange, body [][]byte, err error) waiter {
+func (c *Client) complete(x *exchange, body answer, err error) waiter {
 	c.leave(x)
 	s := &c.slots[x.index]
 	s.generation++
@@ -61,10 +61,6 @@ func (w waiter) tell(c *Client) {
 	w.x.done <- struct{}{}
 }
 
-func (x *exchange) reply() *Reply {
-	return &Reply{Body: x.body, Partials: x.partials, ID: x.id, Attempt: int(x.answered)}
-}
-
 // recycle gives back an exchange that is over and whose outcome was taken, and the
 // caller's frames to the caller: a link may still have been writing them, if the
 // answer came early or was not waited for. What is guarded also afterwards is left to
@@ -76,7 +72,8 @@ func (c *Client) recycle(x *exchange) {
 	x.frames = emptied(x.frames)
 	x.answered, x.restarts = 0, false
 	x.inquiry = inquiry{}
-	x.partials, x.partialSize, x.body, x.err = nil, 0, nil, nil
+	x.drop()
+	x.body, x.err = answer{}, nil
 	c.exchanges.Put(x)
 }
 
@@ -91,7 +88,7 @@ func (c *Client) abandon(x *exchange, id mdp.RequestID, cause error) {
 			err = e
 		}
 		c.withdraw(x, &b)
-		c.finish(x, nil, err)
+		c.finish(x, err)
 	}
 	c.mu.Unlock()
 	b.Flush()
@@ -111,22 +108,27 @@ func (c *Client) withdraw(x *exchange, b *zsock.Batch) {
 }
 
 // partial keeps a partial for x's reader. Callers hold mu.
-func (c *Client) partial(x *exchange, b *zsock.Batch, attempt uint16, body [][]byte) {
+func (c *Client) partial(x *exchange, b *zsock.Batch, attempt uint16, body answer) {
 	if x.restarts && attempt != x.answered {
 		if x.stream {
 			x.partials = append(x.partials, nil)
 		} else {
-			x.partials, x.partialSize = nil, 0
+			x.drop()
 		}
 	}
 	x.answered, x.restarts = attempt, true
-	for _, f := range body {
-		x.partialSize += len(f)
+	frames := body.frames()
+	if frames == nil {
+		frames = [][]byte{} // nil stands for a restart
 	}
-	x.partials = append(x.partials, body)
+	x.partialSize += sizeOf(frames)
+	x.partials = append(x.partials, frames)
+	if !x.stream && body.large.Frames() > 0 {
+		x.held = append(x.held, body.large)
+	}
 	if len(x.partials) > maxPartials || x.partialSize > maxPartialSize {
 		c.withdraw(x, b)
-		c.finish(x, nil, &mdp.Error{Status: mdp.TooBig, Text: "more partials than are kept for a reader", MayHaveRun: true})
+		c.finish(x, &mdp.Error{Status: mdp.TooBig, Text: "more partials than are kept for a reader", MayHaveRun: true})
 		return
 	}
 	if x.stream {

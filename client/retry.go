@@ -65,7 +65,7 @@ func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error, attempt uint16
 	x.state = waiting
 	partials := x.restarts && !x.call.Restartable
 	if x.kind == mdp.Attach || !retryable(e, x.call.Once, partials) {
-		c.finish(x, nil, e)
+		c.finish(x, e)
 		return
 	}
 	if counts(e) {
@@ -76,12 +76,12 @@ func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error, attempt uint16
 	now := c.now()
 	to, at, free := c.next(x, from, e, now)
 	if at >= x.deadline {
-		c.finish(x, nil, e) // there is no time left for what it asks
+		c.finish(x, e) // there is no time left for what it asks
 		return
 	}
 	if !free && !c.budget.spend(now) {
 		c.counters.unretried.Add(1)
-		c.finish(x, nil, overBudget(e))
+		c.finish(x, overBudget(e))
 		return
 	}
 	c.counters.retries.Add(1)
