@@ -75,6 +75,9 @@ func (s *service) address(r *request, cmd *mdp.Command) *mdp.Command {
 		return cmd
 	}
 	cmd.Head.Token, cmd.Head.ID, cmd.Head.Attempt = from.token, r.id, max(r.answering, r.attempt)
+	if cmd.Head.Status != 0 && r.deliveries > 0 { // who tries again must go on behind the highest
+		cmd.Head.Attempt = max(cmd.Head.Attempt, r.nextAttempt()-1)
+	}
 	if from.role == mdp.Peer {
 		now := s.b.now()
 		cmd.Service = s.nameFrame

@@ -34,11 +34,12 @@ func (c *conn) greetClient(batch *zsock.Batch) {
 		return
 	}
 	var info clientInfo
-	if err := mdp.DecodeMap(c.cmd.Map, &info.hello); err != nil || info.hello.Instance == "" {
-		cmd := mdp.Command{Role: mdp.Client, Kind: mdp.Welcome}
-		cmd.SetError(mdp.Errorf(mdp.BadRequest, "HELLO needs a map with an instance"))
-		c.sendControl(batch, &cmd)
-		c.z.CloseAfterFlush(errProtocol)
+	if err := mdp.DecodeMap(c.cmd.Map, &info.hello); err != nil {
+		c.refuseClient(batch, mdp.Errorf(mdp.BadRequest, "HELLO needs a map with an instance: %v", err))
+		return
+	}
+	if info.hello.Instance == "" {
+		c.refuseClient(batch, mdp.Errorf(mdp.BadRequest, "HELLO needs a map with an instance"))
 		return
 	}
 	info.instance = info.hello.Instance
@@ -47,6 +48,14 @@ func (c *conn) greetClient(batch *zsock.Batch) {
 	if c.b.draining.Load() { // it came too late to be told with the others
 		c.sendControl(batch, &mdp.Command{Role: mdp.Client, Kind: mdp.Drain})
 	}
+}
+
+// refuseClient ends a session that did not begin well.
+func (c *conn) refuseClient(batch *zsock.Batch, err *mdp.Error) {
+	cmd := mdp.Command{Role: mdp.Client, Kind: mdp.Welcome}
+	cmd.SetError(err)
+	c.sendControl(batch, &cmd)
+	c.z.CloseAfterFlush(errProtocol)
 }
 
 // welcome tells a native client or worker the broker's side of the session.

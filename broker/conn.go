@@ -153,15 +153,44 @@ func (c *conn) malformed(batch *zsock.Batch, err error) {
 	if b.log.IsDebug() {
 		b.log.Debug("message dropped", "remote", c.z.Peer().Remote, "error", err)
 	}
-	switch w := c.worker.Load(); {
-	case c.cmd.Role == mdp.Client && c.cmd.Kind == mdp.Request:
-		c.refuse(batch, nil, mdp.Errorf(mdp.BadRequest, "%v", err))
-	case c.cmd.Role != mdp.Worker:
+	bad := mdp.Errorf(mdp.BadRequest, "%v", err)
+	switch c.cmd.Role {
+	case mdp.Client:
+		c.tellClient(batch, bad)
+	case mdp.Worker:
+		c.tellWorker(batch, bad)
+	case mdp.Peer:
+		if c.cmd.Kind == mdp.Partial || c.cmd.Kind == mdp.Final {
+			c.z.Close(errProtocol) // who asked would wait for ever: the end of the link tells it
+		}
+	}
+}
+
+// tellClient answers a command of a client that cannot be read.
+func (c *conn) tellClient(batch *zsock.Batch, bad *mdp.Error) {
+	switch c.cmd.Kind {
+	case mdp.Hello:
+		c.refuseClient(batch, bad)
+	case mdp.Request, mdp.Attach:
+		c.refuse(batch, nil, bad)
+	}
+}
+
+// tellWorker tells whom it concerns of a worker's command that cannot be read: the
+// worker, or whoever waits for its answer.
+func (c *conn) tellWorker(batch *zsock.Batch, bad *mdp.Error) {
+	w := c.worker.Load()
+	unreadable := mdp.Errorf(mdp.Internal, "the worker's answer cannot be read: %s", bad.Text)
+	switch {
 	case c.cmd.Kind == mdp.Ready || c.cmd.Kind == mdp.Hello:
-		c.refuseWorker(batch, mdp.Errorf(mdp.BadRequest, "%v", err))
-	case c.cmd.Kind == mdp.Final && w != nil:
-		c.cmd.SetError(mdp.Errorf(mdp.Internal, "the worker's answer cannot be read: %v", err))
+		c.refuseWorker(batch, bad)
+	case w == nil:
+	case c.cmd.Kind == mdp.Final:
+		c.cmd.SetError(unreadable)
 		w.final(batch, nil)
+	case c.cmd.Kind == mdp.Partial:
+		unreadable.MayHaveRun = true
+		w.unreadable(batch, unreadable)
 	}
 }
 

@@ -182,7 +182,9 @@ func (s *service) sweep(batch *zsock.Batch, now int64) {
 		abandoned := r.from.detached && r.from.conn == nil
 		if (r.from.dialect != mdp.Native || abandoned) && now-r.entered > ttl {
 			s.stats.Expired++
-			s.fail(batch, r, mdp.Errorf(mdp.NoWorker, "nobody offers %q", s.name))
+			err := mdp.Errorf(mdp.NoWorker, "nobody offers %q", s.name)
+			err.MayHaveRun = r.mayHaveRun()
+			s.fail(batch, r, err)
 		}
 	}
 }

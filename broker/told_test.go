@@ -19,8 +19,19 @@ func TestSenselessRequestsAreAnswered(t *testing.T) {
 			Service: []byte("s"), Head: mdp.Head{Token: 77, ID: mdp.RequestID{7}}, Map: []byte{0x80}})
 		c.raw(string(head[0])) // it says that a map follows, and none does
 		c.failed(mdp.Head{Token: 77, ID: mdp.RequestID{7}}, mdp.BadRequest, false)
-		m.wantCount(b, "malformed", 2)
+		head = mdp.Append(nil, make([]byte, mdp.MaxHead), &mdp.Command{Role: mdp.Client, Kind: mdp.Attach, Dialect: mdp.Native,
+			Head: mdp.Head{Token: 78, ID: mdp.RequestID{7}}, Map: []byte{0x80}})
+		c.raw(string(head[0]))
+		c.failed(mdp.Head{Token: 78, ID: mdp.RequestID{7}}, mdp.BadRequest, false)
+		m.wantCount(b, "malformed", 3)
 		c.alive()
+		late := m.dial(b, "late", mdp.Client, mdp.Native)
+		head = mdp.Append(nil, make([]byte, mdp.MaxHead), &mdp.Command{Role: mdp.Client, Kind: mdp.Hello, Dialect: mdp.Native, Map: []byte{0x80}})
+		late.raw(string(head[0]))
+		if w := late.expect(mdp.Welcome); mdp.Status(w.Head.Status) != mdp.BadRequest {
+			t.Errorf("welcomed with %v", mdp.Status(w.Head.Status))
+		}
+		late.gone()
 		m.empty(b)
 	})
 }
@@ -53,6 +64,26 @@ func TestUnreadableAnswer(t *testing.T) {
 		w.answer(w2(m, c, w), "y")
 		c.expect(mdp.Final)
 		m.empty(b)
+	})
+}
+
+// An answer of which a part cannot be read has a hole in it: its request fails, and
+// the worker keeps the place until its FINAL.
+func TestUnreadablePart(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, c := m.worker(b, "s", 1), m.client(b, "c")
+		h := c.ask("s", "x")
+		r := w.take()
+		w.send(mdp.Command{Role: mdp.Worker, Kind: mdp.Partial, Dialect: mdp.Native, Map: make([]byte, mdp.MaxMap+1),
+			Head: mdp.Head{Token: r.Head.Token, ID: r.Head.ID}})
+		c.failed(h, mdp.Internal, true)
+		w.expect(mdp.Cancel)
+		c.ask("s", "y")
+		w.quiet()
+		w.answer(r, "end")
+		w.take()
+		c.quiet()
 	})
 }
 

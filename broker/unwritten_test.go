@@ -9,17 +9,17 @@ import (
 	"github.com/mdmesh/mdmesh/zsock/memsock"
 )
 
-// stalled is a worker with two requests: of the first, half is on its way, and not an
+// stalled gives a worker two requests: of the first, half is on its way, and not an
 // octet of the second one behind it was written.
-func stalled(m *mesh, b *Broker, c *peer, options ...requestOption) (w *peer, half, unwritten mdp.Head) {
-	w = m.worker(b, "s", 2)
+func stalled(m *mesh, b *Broker, c *peer, options ...requestOption) (half, unwritten mdp.Head) {
+	m.worker(b, "s", 2)
 	m.settle()
 	m.net.Fault("b", "worker", memsock.Fault{Stall: true})
 	half = c.ask("s", strings.Repeat("x", 1<<20), options...)
 	m.settle()
 	unwritten = c.ask("s", "y", options...)
 	m.settle()
-	return w, half, unwritten
+	return half, unwritten
 }
 
 // What was never written to a worker that went away cannot have run: it goes to
@@ -28,11 +28,11 @@ func TestUnwrittenIsGivenToAnother(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b")
 		c := m.client(b, "c")
-		w, half, unwritten := stalled(m, b, c, flags(mdp.FlagOnce))
+		half, unwritten := stalled(m, b, c, flags(mdp.FlagOnce))
 		m.net.Reset("worker", "b")
 		c.failed(half, mdp.WorkerLost, true)
 		m.net.Heal("b", "worker")
-		w = m.worker(b, "s", 1)
+		w := m.worker(b, "s", 1)
 		r := w.take()
 		if r.Head.ID != unwritten.ID || r.Head.Attempt != 1 || r.body() != "y" {
 			t.Errorf("another worker got %+v %q", r.Head, r.body())

@@ -176,6 +176,18 @@ func (w *worker) partial(batch *zsock.Batch, m *zsock.Msg) {
 	}
 }
 
+// unreadable fails the request of which a part cannot be passed on: an answer with a
+// hole in it would be worse. The place stays taken until the FINAL comes.
+func (w *worker) unreadable(batch *zsock.Batch, err *mdp.Error) {
+	s := w.service
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := w.answered(); i >= 0 && w.held[i].r != nil {
+		s.b.count.partialsDropped.Add(1)
+		s.fail(batch, w.held[i].r, err)
+	}
+}
+
 // final ends one request of the worker: the first answer wins, later ones are
 // counted; the worker has room again in any case.
 func (w *worker) final(batch *zsock.Batch, m *zsock.Msg) {
@@ -191,7 +203,7 @@ func (w *worker) final(batch *zsock.Batch, m *zsock.Msg) {
 	w.reached(h.mark)
 	w.release(i)
 	w.stuck = mdp.Status(cmd.Head.Status) == mdp.NotTaken // it would refuse again at once
-	w.wait() // before the answer is written: to a peer it says how much is idle here
+	w.wait()                                              // before the answer is written: to a peer it says how much is idle here
 	if h.r != nil {
 		h.r.dropHolder(w, nil)
 		s.settle(batch, h.r, cmd, m)

@@ -19,7 +19,7 @@ type deaf struct {
 	closed chan struct{}
 }
 
-func (d *deaf) Opened(*zsock.Conn)        { <-d.listen }
+func (d *deaf) Opened(*zsock.Conn)                      { <-d.listen }
 func (d *deaf) Closed(*zsock.Batch, *zsock.Conn, error) { close(d.closed) }
 
 func (d *deaf) Message(_ *zsock.Batch, _ *zsock.Conn, m *zsock.Msg) {

@@ -23,7 +23,7 @@ type feeder struct {
 	frames [2][]byte
 }
 
-func (*feeder) Opened(*zsock.Conn)        {}
+func (*feeder) Opened(*zsock.Conn)                      {}
 func (*feeder) Closed(*zsock.Batch, *zsock.Conn, error) {}
 
 func (f *feeder) Message(b *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
