@@ -36,7 +36,6 @@ type crew struct {
 	unsent bool        // out has answers
 	since  time.Time   // when the first of them was put there
 	out    zsock.Batch // of whoever sends next
-	lent   loans       // large answers among them
 }
 
 // executor runs one handler at a time.
@@ -44,7 +43,6 @@ type executor struct {
 	s    *session
 	wake chan struct{} // capacity 1; closed when it should end
 	out  zsock.Batch
-	lent loans
 	text text
 	r    *Request // whose handler runs
 }
@@ -161,7 +159,6 @@ func (e *executor) proceed() *Request {
 func (e *executor) flush() {
 	c := &e.s.crew
 	e.out, c.out = c.out, e.out
-	e.lent, c.lent = c.lent, e.lent
 	c.unsent = false
 	others := c.busy > 0
 	e.s.mu.Unlock()
@@ -170,5 +167,4 @@ func (e *executor) flush() {
 	} else {
 		e.out.FlushNow()
 	}
-	e.lent.end()
 }

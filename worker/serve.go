@@ -23,8 +23,6 @@ const (
 type final struct {
 	frames  [][]byte   // in the executor's text
 	large   zsock.Body // behind them
-	lend    [][]byte   // or these, from where they lie
-	lent    bool       // lend was sent
 	failure *mdp.Error
 }
 
@@ -60,12 +58,7 @@ func (e *executor) answer(r *Request, body [][]byte, err error) {
 	if size := sizeOf(body); failure == nil && int64(size) > r.ctx.link.limit.Load() {
 		f.failure = tooBig(zsock.ErrTooBig) // sending it would cost the connection
 	} else if failure == nil && size >= byReference {
-		if size/len(body) >= byReference {
-			f.lend = body
-		} else {
-			f.large = zsock.NewBody(body...)
-		}
-		body = nil
+		f.large, body = zsock.NewBody(body...), nil
 	}
 	if f.failure != nil {
 		body = nil
@@ -79,9 +72,7 @@ func (e *executor) answer(r *Request, body [][]byte, err error) {
 	}
 	clear(f.frames)
 	f.large.Release()
-	if !f.lent {
-		r.release()
-	}
+	r.release()
 }
 
 // reply queues the final, or drops it and says why, and gives r's place back. False
@@ -94,15 +85,10 @@ func (e *executor) reply(r *Request, f *final) bool {
 	case l.down:
 		n.lost.Add(1)
 	default:
-		var err error
-		if f.lend != nil {
-			err = c.lent.send(&c.out, r, f)
-		} else {
-			err = l.send(&c.out, f.frames, f.large)
-		}
+		err := l.send(&c.out, f.frames, f.large)
 		if errors.Is(err, zsock.ErrTooBig) || errors.Is(err, zsock.ErrTooManyFrames) {
 			f.large.Release()
-			f.failure, f.large, f.lend = tooBig(err), zsock.Body{}, nil
+			f.failure, f.large = tooBig(err), zsock.Body{}
 			f.frames = e.text.final(r, mdp.Final, f.failure)
 			err = l.send(&c.out, f.frames, f.large)
 		}

@@ -23,8 +23,7 @@ import (
 const DefaultDrainTimeout = 10 * time.Second
 
 // Handler answers one request: body frames, none or more, or an error. The frames
-// may be those of the request. They are read after the handler has returned, large ones
-// until they are written or, if the connection is full, copied: do not change them.
+// may be those of the request; they are copied after the handler has returned.
 //
 // ctx has the request's deadline, if it has one, and ends when the answer is not
 // wanted any more; context.Cause then is mdp.Cancelled, mdp.BrokerLost (another
