@@ -14,7 +14,8 @@
 // announcement, panic, wait for it, or lose more than the connection to that peer.
 //
 // Start reading at [Handler] and [Config], then conn.go (a connection's life),
-// read.go (the way in), poll_linux.go (the way in, shared; with poll_sock, poll_read and poll_write),
+// read.go (the way in; large.go for large messages, budget.go for all of them together),
+// poll_linux.go (the way in, shared; with poll_sock, poll_read and poll_write),
 // send.go and flush.go (the way out), listen.go (who may come
 // in), guard.go and handshake.go (what strangers may say).
 package zsock
