@@ -126,26 +126,37 @@ func (b *Broker) readBody(w http.ResponseWriter, req *http.Request, timeout time
 	ctl := http.NewResponseController(w)
 	ctl.SetReadDeadline(time.Now().Add(min(timeout, maxBodyTime))) // not every writer can: then the server's own limits hold
 	defer ctl.SetReadDeadline(time.Time{})
-	// What is being read counts as held: many large bodies at once are refused.
-	room := req.ContentLength
-	if room < 0 || room > b.cfg.MaxMessage {
-		room = b.cfg.MaxMessage
-	}
-	defer b.held.Add(-room)
-	if b.held.Add(room) > b.cfg.MaxTotalBytes {
-		b.count.httpRefused.Add(1)
-		writeCallError(w, busy("the broker holds its maximum of octets"))
-		return nil, errNoRoom
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, b.cfg.MaxMessage))
+	upload := &upload{b: b, r: http.MaxBytesReader(w, req.Body, b.cfg.MaxMessage)}
+	defer func() { b.held.Add(-upload.held) }()
+	body, err := io.ReadAll(upload)
 	var tooBig *http.MaxBytesError
 	switch {
+	case errors.Is(err, errNoRoom):
+		b.count.httpRefused.Add(1)
+		writeCallError(w, busy("the broker holds its maximum of octets"))
 	case errors.As(err, &tooBig):
 		http.Error(w, fmt.Sprintf("the body is larger than %d octets", tooBig.Limit), http.StatusRequestEntityTooLarge)
 	case err != nil:
 		http.Error(w, "reading the body: "+err.Error(), http.StatusBadRequest)
 	}
 	return body, err
+}
+
+// upload is a body that is being read. What has come of it counts as held: many large
+// ones at once are refused, and who sends nothing takes no room.
+type upload struct {
+	b    *Broker
+	r    io.Reader
+	held int64
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	n, err := u.r.Read(p)
+	u.held += int64(n)
+	if u.b.held.Add(int64(n)) > u.b.cfg.MaxTotalBytes {
+		return n, errNoRoom
+	}
+	return n, err
 }
 
 // writeCallError maps a status to HTTP; the code itself goes into a header.

@@ -149,3 +149,51 @@ func TestHTTPState(t *testing.T) {
 		w.gone()
 	})
 }
+
+// Uploads count as they come: those that send nothing keep nobody out.
+func TestIdleUploadsTakeNoRoom(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", func(c *Config) { c.MaxTotalBytes = 100_000 })
+		w, c := m.worker(b, "s", 1), m.client(b, "c")
+		var uploads []*io.PipeWriter
+		var calls []<-chan *httptest.ResponseRecorder
+		for range 16 {
+			r, w := io.Pipe() // of unknown length
+			uploads = append(uploads, w)
+			calls = append(calls, call(b, "POST", "/call/s", r))
+		}
+		m.settle()
+		if n := b.held.Load(); n != 0 {
+			t.Errorf("%d octets are held of nothing", n)
+		}
+		h := c.ask("s", "x")
+		w.answer(w.take(), "y")
+		c.answered(h, mdp.OK, "y")
+		for i, upload := range uploads {
+			go upload.Write(make([]byte, 10_000))
+			m.settle()
+			if n := b.held.Load(); i < 10 && n != int64(i+1)*10_000 {
+				t.Errorf("%d octets are held of %d uploads", n, i+1)
+			}
+		}
+		refused := 0
+		for i, done := range calls {
+			defer uploads[i].Close()
+			select {
+			case res := <-done:
+				refused++
+				if res.Code != 503 || res.Header().Get("Md-Status") != "BUSY" {
+					t.Errorf("%d %s", res.Code, res.Body)
+				}
+			default:
+				uploads[i].CloseWithError(io.ErrUnexpectedEOF)
+				<-done
+			}
+		}
+		if refused != 6 {
+			t.Errorf("%d refused", refused)
+		}
+		m.wantCount(b, "http_refused", 6)
+		m.empty(b)
+	})
+}
