@@ -15,6 +15,7 @@ const (
 	probeAfter  = 50 * time.Millisecond  // since the request has arrived at its host: then it is probed
 	minPatience = 250 * time.Millisecond // since the probe has: then it is suspect
 	minRate     = 1 << 20                // octets a second of a slow way to it: what they need is not silence
+	moveEvery   = 100 * time.Millisecond // how often a suspect's requests are looked at while the budget is used up
 	hollowBeats = 10                     // heartbeats a worker may take to answer nothing but CANCELs
 	parkedBeats = 10 * livenessMisses    // heartbeats a silent worker that held something may still come back in
 	// A broker whose ticks come later than this may itself be what is slow.
@@ -38,7 +39,8 @@ type trust struct {
 	clock  int64  // start of the clock: the first dispatch since the last sign, or the probe
 	probed bool   // the clock started when the probe was sent
 	reader stare
-	moved  bool // a suspect's requests were given to others, as far as they may be
+	again  int64 // not before this time are a suspect's requests looked at again
+	moved  bool  // a suspect's requests were given to others, as far as they may be
 	place  place[worker]
 
 	flight
@@ -185,7 +187,7 @@ func (w *worker) suspected(silent int64) {
 		w.service.unheard.pushBack(w)
 		w.signs = w.conn.z.Reads()
 	}
-	w.suspect = true
+	w.suspect, w.again = true, 0
 	w.wait()
 	w.conn.b.count.suspicions.Add(1)
 	w.conn.b.note(hclog.Warn, "worker is suspect: no sign since it was given a request", "service", w.service.name,
@@ -196,7 +198,7 @@ func (w *worker) suspected(silent int64) {
 // permit it and the budget allows. The CANCELs queue behind the requests, so that a worker
 // that wakes up starts none of them; it stays a valid answerer until then.
 func (w *worker) moveHeld(batch *zsock.Batch, now int64) (moved bool) {
-	if w.moved {
+	if w.moved || now < w.again {
 		return false
 	}
 	s := w.service
@@ -207,7 +209,7 @@ func (w *worker) moveHeld(batch *zsock.Batch, now int64) (moved bool) {
 			continue
 		}
 		if !s.budget.take(now, s.stats.Answered) {
-			w.moved = false // the rest later
+			w.moved, w.again = false, now+int64(moveEvery) // the rest later
 			return moved
 		}
 		moved = true

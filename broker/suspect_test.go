@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
 	"github.com/mdmesh/mdmesh/zsock/memsock"
 )
 
@@ -587,4 +588,34 @@ func TestGuestAtASuspectGoesHome(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While the budget is used up, a suspect's requests are looked at now and then.
+func TestMovingRestsWhileTheBudgetIsUsedUp(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, c := m.worker(b, "s", 3), m.client(b, "c")
+		for range 3 {
+			c.ask("s", "x")
+			w.take()
+		}
+		s := b.find([]byte("s"))
+		var batch zsock.Batch
+		defer batch.Flush()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		suspect, now := s.workers.first, b.now()
+		suspect.suspected(0)
+		s.budget = budget{left: 0.5, at: now, answered: s.stats.Answered}
+		if suspect.moveHeld(&batch, now) {
+			t.Error("something moves without a budget")
+		}
+		s.budget.left = 3
+		if suspect.moveHeld(&batch, now+int64(moveEvery)-1) {
+			t.Error("it is looked at again at once")
+		}
+		if !suspect.moveHeld(&batch, now+int64(moveEvery)) || s.again.n != 3 {
+			t.Errorf("%d have moved later", s.again.n)
+		}
+	})
 }
