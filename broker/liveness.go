@@ -46,6 +46,10 @@ func (w *watch) learn(busy bool) {
 	w.worked = busy || w.worked && w.gap == 0
 }
 
+// flushEvery is how many connections the ticker says something to before it writes:
+// until then what others send to them waits for it.
+const flushEvery = 256
+
 // tick is the broker's only clock, until ctx ends.
 func (b *Broker) tick(ctx context.Context) error {
 	ticker := time.NewTicker(wheelTick)
@@ -158,8 +162,8 @@ func (t *ticks) sweep(now int64) {
 		if unused {
 			t.b.forgetIfUnused(s)
 		}
+		batch.Flush()
 	}
-	batch.Flush()
 	t.b.judge(now, foreign)
 }
 
@@ -193,7 +197,10 @@ func (s *service) sweep(batch *zsock.Batch, now int64) {
 // sessions of peers that were. In a grace after a pause nobody is ended.
 func (b *Broker) beat(conns []*conn, now int64, grace bool) {
 	var batch zsock.Batch
-	for _, c := range conns {
+	for i, c := range conns {
+		if i%flushEvery == flushEvery-1 {
+			batch.Flush()
+		}
 		c.observe(now)
 		if grace {
 			c.watch.heard, c.watch.gap = now, 0 // before it is said to peers how long they were silent
