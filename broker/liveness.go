@@ -18,6 +18,7 @@ type watch struct {
 	heard, said int64 // broker clock of the last change seen
 	idle        bool  // nothing outstanding at the last look
 	reader      stare
+	expired     bool
 
 	// Of foreign workers, whose protocol does not say how often they beat.
 	gap      int64 // between the sign of life seen at this look and the one before; 0: none seen
@@ -299,18 +300,26 @@ func (c *conn) expireSilent(batch *zsock.Batch, now int64) {
 		}
 	case c.link.Load() != nil:
 		if silent > limit {
-			c.b.count.expired.Add(1)
-			c.z.Close(errSilent)
+			c.expire(errSilent)
 		}
 	case c.client.Load() != nil:
 		if c.watch.idle {
 			limit = livenessMisses * int64(idleInterval)
 		}
 		if silent > limit {
-			c.b.count.expired.Add(1)
-			c.z.Close(errSilent)
+			c.expire(errSilent)
 		}
 	}
+}
+
+// expire ends a connection, which may take until after the next look.
+func (c *conn) expire(why error) {
+	if c.watch.expired {
+		return
+	}
+	c.watch.expired = true
+	c.b.count.expired.Add(1)
+	c.z.Close(why)
 }
 
 // expireNative ends the session of a worker that was silent for three heartbeats.
@@ -327,8 +336,7 @@ func (w *worker) expireNative(batch *zsock.Batch, now, silent int64) {
 		w.forsake(batch, silent)
 		return
 	}
-	s.b.count.expired.Add(1)
-	w.conn.z.Close(errSilent)
+	w.conn.expire(errSilent)
 }
 
 // expireForeign: an idle MDP worker is expired by its heartbeats; a busy one runs

@@ -297,8 +297,7 @@ func (w *worker) hollow(now int64) {
 		w.hollowAt = now
 	}
 	if !w.suspect && now-w.hollowAt > int64(hollowBeats*w.conn.b.cfg.Heartbeat) {
-		w.conn.b.count.expired.Add(1)
-		w.conn.z.Close(errHollow)
+		w.conn.expire(errHollow)
 	}
 }
 
