@@ -38,8 +38,8 @@ type copied struct {
 }
 
 const (
-	maxQuestions   = 256     // that wait for the clerk
-	maxAsked       = 100     // of one connection, a second
+	maxQuestions   = 1_024   // that wait for the clerk
+	maxAsking      = 32      // of them, of one connection
 	maxAbout       = 64      // octets of a frame of a question that are looked at
 	maxAskEnvelope = 4 << 10 // octets
 	keptTimes      = 10      // a list is told again for so many times the time it took to make
@@ -49,24 +49,10 @@ func (k *clerk) init(b *Broker) {
 	k.b, k.desk, k.kept = b, make(chan question, maxQuestions), make(map[listing]copied)
 }
 
-// asking counts what one connection asks the clerk, by the second.
-type asking struct {
-	second int64
-	n      int
-}
-
-func (a *asking) tooMuch(now int64) bool {
-	if second := now / int64(time.Second); second != a.second {
-		*a = asking{second: second}
-	}
-	a.n++
-	return a.n > maxAsked
-}
-
 // take puts a question on the desk, or reports false if there is no room for it. It is
 // called by the reader; what it is given is copied.
 func (k *clerk) take(c *conn, asked string, about [][]byte, reply mdp.Command) bool {
-	if c.asking.tooMuch(k.b.now()) || sizeOf(reply.Envelope) > maxAskEnvelope {
+	if c.asking.Load() >= maxAsking || sizeOf(reply.Envelope) > maxAskEnvelope {
 		return false
 	}
 	q := question{from: c, asked: asked, reply: reply}
@@ -79,6 +65,7 @@ func (k *clerk) take(c *conn, asked string, about [][]byte, reply mdp.Command) b
 	}
 	select {
 	case k.desk <- q:
+		c.asking.Add(1)
 		return true
 	default:
 		return false
@@ -97,6 +84,7 @@ func (k *clerk) serve(ctx context.Context) error {
 			began := k.b.now()
 			body := k.answer(&q, began)
 			q.from.tell(&batch, &q.reply, body)
+			q.from.asking.Add(-1)
 			body.Release()
 			batch.Flush()
 			rest(ctx, time.Duration(k.b.now()-began))

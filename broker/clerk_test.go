@@ -2,6 +2,7 @@ package broker
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -50,39 +51,37 @@ func TestReadersMakeNoLists(t *testing.T) {
 	}
 }
 
-// One connection asks for a bounded number of lists a second; what is quick to answer
-// it may ask for ever.
+// One connection has a bounded number of questions waiting; what is quick to answer it
+// may ask for ever.
 func TestQuestionsAreBounded(t *testing.T) {
-	inBubble(t, func(m *mesh) {
-		b := m.broker("b")
-		native, foreign := m.client(b, "c"), m.dial(b, "f", mdp.Client, mdp.V02)
-		for second := range 2 {
-			refused := 0
-			for range maxAsked + 5 {
-				native.question("mmi.services")
-				foreign.question("mmi.services")
-				m.settle()
-			}
-			for range maxAsked + 5 {
-				if mdp.Status(native.expect(mdp.Final).Head.Status) == mdp.Busy {
-					refused++
-				}
-			}
-			for range maxAsked {
-				foreign.expect(mdp.Final)
-			}
-			foreign.quiet()
-			if refused != 5 {
-				t.Errorf("%d refused in second %d", refused, second)
-			}
-			m.wantCount(b, "mmi_refused", uint64(10*(second+1)))
-			m.pass(time.Second)
-		}
-		for range 3 * maxAsked {
-			native.question("mmi.service")
-			native.expect(mdp.Final)
-		}
-	})
+	w := newWorld(1)
+	var answers []mdp.Status
+	arrive := func(m *message) { answers = append(answers, mdp.Status(m.Head.Status)) }
+	ask := func(x *wire, dialect mdp.Dialect, question string) {
+		x.say(mdp.Command{Role: mdp.Client, Kind: mdp.Request, Dialect: dialect, Service: []byte(question)}, "s")
+		w.run(0)
+	}
+	native, foreign, other := w.connect(0, arrive, func() {}), w.connect(0, arrive, func() {}), w.connect(0, arrive, func() {})
+	for range maxAsking + 5 {
+		ask(native, mdp.Native, "mmi.services")
+		ask(foreign, mdp.V02, "mmi.services")
+	}
+	if len(answers) != 5 || slices.ContainsFunc(answers, func(s mdp.Status) bool { return s != mdp.Busy }) {
+		t.Errorf("answered %v", answers)
+	}
+	if n := w.b.Counters()["mmi_refused"]; n != 10 {
+		t.Errorf("%d refused", n)
+	}
+	if ask(other, mdp.Native, "mmi.services"); len(w.b.clerk.desk) != 2*maxAsking+1 {
+		t.Errorf("%d wait for the clerk", len(w.b.clerk.desk))
+	}
+	answers = nil
+	for range 3 * maxAsking {
+		ask(native, mdp.Native, "mmi.service")
+	}
+	if len(answers) != 3*maxAsking {
+		t.Errorf("%d answers to what is quick", len(answers))
+	}
 }
 
 // A list that took long to make is told again for ten times as long.
@@ -118,38 +117,6 @@ func TestListsAreKept(t *testing.T) {
 		m.pass(time.Second)
 		if n := services(); n != 2 {
 			t.Errorf("%d services later", n)
-		}
-	})
-}
-
-// Who is not read, since the reader has something else to do, is not silent.
-func TestNobodyIsSilentWhileNobodyReads(t *testing.T) {
-	inBubble(t, func(*mesh) {
-		w := newWorld(1)
-		gone := 0
-		ended := func() { gone++ }
-		x := w.connect(0, func(*message) {}, ended)
-		x.say(mdp.Command{Role: mdp.Worker, Kind: mdp.Hello, Dialect: mdp.Native, Service: []byte("s"), Head: mdp.Head{Status: 1},
-			Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "w", Reads: true})})
-		client := w.connect(0, func(*message) {}, ended)
-		client.say(mdp.Command{Role: mdp.Client, Kind: mdp.Hello, Dialect: mdp.Native, Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "c"})})
-		w.run(time.Millisecond)
-		x.say(mdp.Command{Role: mdp.Worker, Kind: mdp.Heartbeat, Dialect: mdp.Native, Head: mdp.Head{Token: x.conn.worker.Load().probe}})
-		w.run(time.Millisecond)
-		x.turns, client.turns = 7, 7 // from here on it is at the same thing
-		client.say(mdp.Command{Role: mdp.Client, Kind: mdp.Request, Dialect: mdp.Native, Service: []byte("s"), Head: mdp.Head{Token: 1, Attempt: 1}}, "x")
-		w.run(20 * time.Second)
-		if c := w.b.Counters(); gone > 0 || c["sessions_expired"]+c["suspicions"] > 0 {
-			t.Errorf("%d connections ended: %d expired, %d suspicions", gone, c["sessions_expired"], c["suspicions"])
-		}
-		x.turns, client.turns = 8, 8
-		w.run(time.Second)
-		if n := w.b.Counters()["suspicions"]; n != 1 {
-			t.Errorf("%d suspicions when it reads again", n)
-		}
-		w.run(40 * time.Second)
-		if gone != 2 {
-			t.Errorf("%d connections ended of those that are silent", gone)
 		}
 	})
 }

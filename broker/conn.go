@@ -19,13 +19,13 @@ type conn struct {
 	cmd      mdp.Command
 	recent   *service // of the last request: saves the look-up
 	sessions int      // worker sessions so far
-	asking   asking   // of the broker itself
 
 	// The following are set by the reader and read by the ticker.
 	worker atomic.Pointer[worker]
 	link   atomic.Pointer[link]
 	client atomic.Pointer[clientInfo]
 	sent   atomic.Uint32
+	asking atomic.Int32 // questions that wait for the clerk
 
 	// The following belong to the ticker (liveness.go).
 	watch watch
