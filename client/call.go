@@ -204,9 +204,10 @@ func (c *Client) deadline(ctx context.Context, now instant, timeout time.Duratio
 	return own
 }
 
-// wait blocks until the exchange is over, ending it itself when ctx does.
+// wait blocks until the exchange is over, ending it itself when ctx does, unless the
+// client's vigil will.
 func (x *exchange) wait(ctx context.Context) {
-	if ctx.Done() == nil {
+	if x.watched || ctx.Done() == nil {
 		<-x.done
 		return
 	}

@@ -92,6 +92,7 @@ type Client struct {
 	// news is closed, and replaced, when a WELCOME arrives or a broker is given back.
 	news   chan struct{}
 	budget budget
+	vigil  vigil
 	// async collects what Go sends until the flusher takes it.
 	async *zsock.Batch
 	// alarm runs look; alarmAt is when, or never.
@@ -162,6 +163,7 @@ func (c *Client) Close() error {
 	if !c.closed {
 		c.closed = true
 		c.alarm.Stop()
+		c.vigil.end()
 		for i := range c.slots {
 			if x := c.slots[i].x; x != nil {
 				c.finish(x, ErrClosed)

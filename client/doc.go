@@ -20,5 +20,6 @@
 //
 // Start at Client.Do (call.go), then exchange.go and outcome.go for the life of a
 // request, link.go for a connection, brokers.go for which there are, retry.go and
-// budget.go for what is tried again, alarm.go for what its deadline ends.
+// budget.go for what is tried again, alarm.go for what its deadline ends, and vigil.go for
+// what its context does.
 package client

@@ -46,6 +46,8 @@ type exchange struct {
 	news  chan struct{} // capacity 1, of Stream: partials came
 	batch zsock.Batch   // of the caller
 	loan  zsock.Loan    // of frames, if the caller waits
+	// watched tells that Client.vigil ends it with its context. begin sets it.
+	watched bool
 
 	// Client.mu guards the following while the exchange is in the table, and state
 	// and id always: contexts of an earlier use may still look at them.
@@ -115,6 +117,7 @@ func (c *Client) begin(ctx context.Context, kind mdp.Kind, call *Call, body [][]
 		return nil, callError(kind, call.Service, id, err)
 	}
 	x.id, x.deadline, x.due = id, deadline, deadline
+	x.watched = prepare == nil && c.watches(ctx)
 	c.budget.call(now)
 	c.watch(deadline, now)
 	if async {

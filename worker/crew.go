@@ -11,30 +11,33 @@ import (
 const (
 	// maxIdle is how many executors of a session are kept, for their grown stacks.
 	maxIdle = 256
-	// maxUnsent is how long an answer may wait for others while its executor goes on.
-	maxUnsent = 100 * time.Microsecond
+	// maxUnsent is about how long an answer may wait for others while its executor
+	// goes on, and maxAnswers how many may.
+	maxUnsent  = 100 * time.Microsecond
+	maxAnswers = 32
 )
 
 // crew is the goroutines that run a session's handlers, its executors, and what
 // waits for them. session.mu guards it, but for running.
 //
-// Requests come in runs, and most handlers are quick. So a run wakes one executor,
-// and that wakes a second one before it starts a handler: if the handler blocks, the
-// second goes on with the run, and wakes a third; if not, the first works the run
-// off alone, and sends all answers together. This is the rule that keeps requests
-// and answers from waiting: who starts a handler while anything is queued or unsent
-// leaves an executor behind that is awake and will see to it.
+// This is the rule that keeps requests and answers from waiting: who starts a handler
+// while anything is queued or unsent leaves somebody behind who will see to it. That
+// is an executor that was woken, which in turn wakes the next one. Where handlers are
+// quick it is the one that starts the handler itself, so that a whole run of requests
+// wakes nobody else; pace.go says when, and who looks whether it really comes back.
 type crew struct {
 	running sync.WaitGroup
 
 	first, last *Request // queued, in order; those that are over are stepped over
+	queued      int      // between first and last
 	idle        []*executor
 	busy        int  // executors with a handler
 	waking      bool // an executor was woken and has not looked around yet
 	dismissed   bool
 
-	unsent bool        // out has answers
-	since  time.Time   // when the first of them was put there
+	pace pace
+
+	unsent int         // answers in out
 	out    zsock.Batch // of whoever sends next
 }
 
@@ -45,6 +48,9 @@ type executor struct {
 	out  zsock.Batch
 	text text
 	r    *Request // whose handler runs
+
+	began  time.Duration // since session.epoch: when it began to serve
+	served int           // requests since then
 }
 
 // queue adds r. Callers hold mu.
@@ -56,6 +62,7 @@ func (c *crew) queue(r *Request) {
 		c.last.behind = r
 	}
 	c.last = r
+	c.queued++
 }
 
 // next takes the first request that is still to be run, or nil. Callers hold mu.
@@ -63,6 +70,7 @@ func (c *crew) next() *Request {
 	for c.first != nil {
 		r := c.first
 		c.first, r.behind = r.behind, nil
+		c.queued--
 		if r.state == queued {
 			return r
 		}
@@ -73,7 +81,7 @@ func (c *crew) next() *Request {
 // rouse sees that an executor is awake if there is anything to do. Callers hold mu.
 func (s *session) rouse() {
 	c := &s.crew
-	if c.waking || c.dismissed || c.first == nil && !c.unsent {
+	if c.waking || c.dismissed || c.first == nil && c.unsent == 0 || s.trusts() {
 		return
 	}
 	c.waking = true
@@ -93,6 +101,7 @@ func (s *session) dismiss() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.crew.dismissed = true
+	s.crew.pace.stop()
 	for _, e := range s.crew.idle {
 		close(e.wake)
 	}
@@ -104,6 +113,7 @@ func (e *executor) run() {
 	for range e.wake {
 		e.s.mu.Lock()
 		e.s.crew.waking = false
+		e.begin()
 		for r := e.proceed(); r != nil; r = e.proceed() {
 			e.serve(r) // returns with mu held
 		}
@@ -116,7 +126,11 @@ func (e *executor) unwound() {
 		return
 	}
 	e.answer(e.r, nil, errors.New("the handler has ended its goroutine"))
-	e.flush()
+	e.flush(0)
+	e.s.mu.Lock()
+	e.s.crew.pace.forget(e)
+	e.s.rouse()
+	e.s.mu.Unlock()
 }
 
 // proceed takes the next request to run, and leaves everything in order behind it.
@@ -127,18 +141,21 @@ func (e *executor) proceed() *Request {
 	s, c := e.s, &e.s.crew
 	for {
 		r := c.next()
-		if r == nil && !c.unsent {
+		if r == nil && c.unsent == 0 {
 			break
 		}
+		own := 0
 		if r != nil {
 			r.state = running
 			c.busy++
+			own = 1
 		}
-		if c.unsent && (r == nil || time.Since(c.since) > maxUnsent) {
-			s.rouse() // others need not wait for our system call
-			e.flush()
+		if c.unsent > 0 && (r == nil || c.unsent >= c.pace.answers()) {
+			e.measure()
+			e.flush(own)
+			e.begin()
 		} else {
-			s.rouse()
+			e.leave()
 			s.mu.Unlock()
 		}
 		if r != nil {
@@ -146,6 +163,8 @@ func (e *executor) proceed() *Request {
 		}
 		s.mu.Lock()
 	}
+	e.measure()
+	c.pace.forget(e)
 	if c.dismissed || len(c.idle) >= maxIdle {
 		close(e.wake)
 	} else {
@@ -155,12 +174,14 @@ func (e *executor) proceed() *Request {
 	return nil
 }
 
-// flush sends what is unsent. It is called with mu held and returns without.
-func (e *executor) flush() {
+// flush sends what is unsent. It is called with mu held and returns without. own of
+// the requests that run are the executor's own.
+func (e *executor) flush(own int) {
 	c := &e.s.crew
 	e.out, c.out = c.out, e.out
-	c.unsent = false
-	others := c.busy > 0
+	c.unsent = 0
+	others := c.busy > own
+	e.leave() // nobody need wait for our system call
 	e.s.mu.Unlock()
 	if others {
 		e.out.Flush() // some may be about to add to it

@@ -6,7 +6,13 @@
 // connection is gone or the drain timed out. All state of a session is guarded by
 // session.mu.
 //
+// Handlers may block: up to Concurrency of them run at once. Where they have all been
+// quick lately, some 20 us or less, one goroutine runs those that arrive together one
+// after another. One that blocks after many quick ones delays those behind it by a
+// millisecond at most; then others are started, and it is some time until handlers
+// count as quick again.
+//
 // Start at New and Run (worker.go), then session.go for a session's life and drain.go
-// for its end, inbound.go for what a broker says, crew.go for who runs the handlers,
+// for its end, inbound.go for what a broker says, crew.go and pace.go for who runs the handlers,
 // request.go and serve.go for a request's life.
 package worker

@@ -33,6 +33,7 @@ func (e *executor) serve(r *Request) {
 	e.r = r
 	body, err := e.s.handle(r)
 	e.r = nil
+	e.served++
 	n.running.Add(-1)
 	e.answer(r, body, err)
 }
@@ -66,7 +67,7 @@ func (e *executor) answer(r *Request, body [][]byte, err error) {
 	f.frames = append(e.text.final(r, mdp.Final, f.failure), body...)
 	s.mu.Lock()
 	for pause := minSendPause; !e.reply(r, &f); pause = min(2*pause, maxSendPause) {
-		e.flush()
+		e.flush(1)
 		time.Sleep(pause)
 		s.mu.Lock()
 	}
@@ -102,8 +103,8 @@ func (e *executor) reply(r *Request, f *final) bool {
 		default:
 			n.answered.Add(1)
 		}
-		if err == nil && !c.unsent {
-			c.unsent, c.since = true, time.Now()
+		if err == nil {
+			c.unsent++
 		}
 	}
 	c.busy--

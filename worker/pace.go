@@ -1,0 +1,130 @@
+package worker
+
+import "time"
+
+const (
+	// quick is how long handlers take at most, with all that is done around them, to be
+	// run one after another by one executor; and quickRun how long all that are queued.
+	// Waking a second one costs more than they do, unless there is that much to share.
+	quick    = 20 * time.Microsecond
+	quickRun = 200 * time.Microsecond
+	// patience is how long the trusted executor may stay away before others are woken:
+	// once this long, or nearly twice.
+	patience = 500 * time.Microsecond
+	// unknown is taken for the pace of handlers that have not run yet.
+	unknown = time.Millisecond
+)
+
+// pace is how long a session's handlers take, and whom that lets it trust. session.mu
+// guards it.
+//
+// While handlers are quick, an executor that starts one while others are queued is
+// trusted to come back: nobody else is woken. A handler may block all the same, after
+// any number that did not. So a timer looks after the trusted one, as long as there
+// is one: where it has not moved between two looks it is trusted no longer, others
+// are woken, and handlers count as slow until enough of them have been quick again.
+type pace struct {
+	mean    time.Duration // of a handler and what is around it, lately; zero: unknown
+	trusted *executor     // comes back soon, or nil
+	turns   uint          // requests that trusted ones have taken
+	seen    uint          // of those, when the timer was set
+	timer   *time.Timer
+	armed   bool
+}
+
+// each is what one request takes.
+func (p *pace) each() time.Duration {
+	if p.mean == 0 {
+		return unknown
+	}
+	return p.mean
+}
+
+// answers is how many answers are sent together.
+func (p *pace) answers() int { return int(min(max(maxUnsent/p.each(), 1), maxAnswers)) }
+
+// took notes that n requests took d together. Where the processor is taken away
+// meanwhile that says little, so no single observation counts for too much.
+func (p *pace) took(d time.Duration, n int) {
+	each := p.each()
+	d = min(d/time.Duration(n), 4*each+time.Microsecond)
+	p.mean = max(each+(d-each)/8, 1)
+}
+
+// forget trusts e no longer, if it was the one.
+func (p *pace) forget(e *executor) {
+	if p.trusted == e {
+		p.trusted = nil
+	}
+}
+
+// stop ends the timer for good.
+func (p *pace) stop() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+// begin begins a measurement.
+func (e *executor) begin() { e.began, e.served = time.Since(e.s.epoch), 0 }
+
+// measure ends one. Callers hold mu.
+func (e *executor) measure() {
+	if e.served > 0 {
+		e.s.crew.pace.took(time.Since(e.s.epoch)-e.began, e.served)
+		e.served = 0
+	}
+}
+
+// trusts tells whether what is queued and unsent is safe with the trusted executor.
+// Callers hold mu.
+func (s *session) trusts() bool {
+	c := &s.crew
+	return c.pace.trusted != nil && c.pace.mean < quick && time.Duration(c.queued)*c.pace.mean < quickRun
+}
+
+// leave is called by an executor that is about to be away, in a handler or in a system
+// call: it sees that somebody looks after what it leaves behind. Callers hold mu.
+func (e *executor) leave() {
+	s, c := e.s, &e.s.crew
+	p := &c.pace
+	if p.trusted == nil && !c.waking && c.queued > 0 && p.each() < quick {
+		p.trusted = e
+	}
+	if p.trusted == e {
+		p.turns++
+		s.watch()
+	}
+	s.rouse()
+}
+
+// watch sets the timer, unless it is set already. Callers hold mu.
+func (s *session) watch() {
+	p := &s.crew.pace
+	if p.armed || s.crew.dismissed {
+		return
+	}
+	p.armed, p.seen = true, p.turns
+	if p.timer == nil {
+		p.timer = time.AfterFunc(patience, s.look)
+		return
+	}
+	p.timer.Reset(patience)
+}
+
+// look looks whether the trusted executor moves.
+func (s *session) look() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := &s.crew.pace
+	p.armed = false
+	if p.trusted == nil {
+		return
+	}
+	if p.turns == p.seen {
+		p.trusted, p.mean = nil, max(p.mean, unknown)
+		s.rouse()
+		return
+	}
+	s.watch()
+}
