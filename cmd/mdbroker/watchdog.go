@@ -114,4 +114,4 @@ type silentHandler struct{}
 
 func (silentHandler) Opened(*zsock.Conn)                            {}
 func (silentHandler) Message(*zsock.Batch, *zsock.Conn, *zsock.Msg) {}
-func (silentHandler) Closed(*zsock.Batch, *zsock.Conn, error)                     {}
+func (silentHandler) Closed(*zsock.Batch, *zsock.Conn, error)       {}
