@@ -58,6 +58,13 @@ func killHolding(moment string) func(*round) func(*round) time.Duration {
 	})
 }
 
+func stopBusy(ran time.Duration) func(*round) func(*round) time.Duration {
+	return atBroker(func(r *round, b *rig.Broker) time.Duration {
+		_, o, took := rig.StopBusy(r, b, ran)
+		return served(r, 2, o, took)
+	})
+}
+
 func halfOpenWorker(ways ...relay.Direction) func(*round) func(*round) time.Duration {
 	return atBroker(func(r *round, b *rig.Broker) time.Duration {
 		_, _, o, took := rig.HalfOpenWorker(r, b, ways...)
@@ -83,11 +90,8 @@ var injections = []injection{
 			_, o, took := rig.StopIdle(r, b)
 			return served(r, 2, o, took)
 		})},
-	{fault: "SIGSTOP of a busy worker", measured: another, promise: 4 * time.Second, lanes: waiting,
-		prepare: atBroker(func(r *round, b *rig.Broker) time.Duration {
-			_, o, took := rig.StopBusy(r, b)
-			return served(r, 2, o, took)
-		})},
+	{fault: "SIGSTOP of a worker that has just begun", measured: another, promise: 4 * time.Second, lanes: waiting, prepare: stopBusy(0)},
+	{fault: "SIGSTOP of a worker that has run for 1 s", measured: another, promise: 4 * time.Second, lanes: waiting, prepare: stopBusy(time.Second)},
 	{fault: "handler that hangs", measured: "the caller is told, before or after its deadline", promise: 50 * time.Millisecond,
 		prepare: atBroker(func(r *round, b *rig.Broker) time.Duration {
 			_, o, took := rig.Hang(r, b, "stubborn")

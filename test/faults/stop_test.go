@@ -45,7 +45,7 @@ func TestStopIdleWorker(t *testing.T) {
 func TestStopBusyWorker(t *testing.T) {
 	t.Parallel()
 	b := rig.StartBroker(t)
-	p, o, took := rig.StopBusy(t, b)
+	p, o, took := rig.StopBusy(t, b, 0)
 	t.Logf("another one has answered after %v (promise 4 s)", took)
 	answered(t, o, 2, p.Other)
 	settled(t, b, counts{Requests: 1, Answered: 1, Redelivered: 1})

@@ -116,11 +116,14 @@ func StopIdle(t testing.TB, b *Broker) (*Pair, Outcome, time.Duration) {
 	return p, o, o.At.Sub(begun)
 }
 
-// StopBusy stops a worker that holds a request: how long until another has answered.
-func StopBusy(t testing.TB, b *Broker) (*Pair, Outcome, time.Duration) {
+// StopBusy stops a worker that has run a request for so long: how long until another
+// has answered. Who has just begun it has given no sign of life since, and is missed
+// sooner than who was heard of.
+func StopBusy(t testing.TB, b *Broker, ran time.Duration) (*Pair, Outcome, time.Duration) {
 	t.Helper()
 	p := Pairs(t, b, b.Requests)
 	answer := p.Hold(t, p.Call("stubborn"))
+	<-time.After(ran) // part of the fault
 	begun := time.Now()
 	Stop(t, p.Victim)
 	o := Wait(t, answer)
