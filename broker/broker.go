@@ -58,6 +58,8 @@ type Broker struct {
 	turned    atomic.Int64 // when the ticker last was through with everything
 	drained   chan struct{}
 
+	unreadAnswers, unreadEvents *zsock.Backlog // what waits for peers that do not keep up
+
 	linkCount  atomic.Int32
 	foreign    atomic.Int32 // services known by peers' word only
 	stateSeq   atomic.Uint64
@@ -129,6 +131,7 @@ func New(cfg Config) (*Broker, error) {
 	rand.Read(incarnation[:])
 	rand.Read(b.idPrefix[:])
 	b.incarnation = hex.EncodeToString(incarnation[:])
+	b.unreadAnswers, b.unreadEvents = zsock.NewBacklog(cfg.MaxUnread/2), zsock.NewBacklog(cfg.MaxUnread/2)
 	b.events.init(b)
 	b.clerk.init(b)
 	b.dials, _ = parsePeers(cfg.Peers) // valid, as Validate said
@@ -146,7 +149,7 @@ func (b *Broker) Listen() ([]Bound, error) {
 	}{
 		{"requests", b.cfg.Listen, b.requestSocket(zsock.Router), b},
 		{"publish", b.cfg.Publish, b.socketConfig(zsock.XSub), (*publishers)(&b.events)},
-		{"subscribe", b.cfg.Subscribe, b.socketConfig(zsock.XPub), (*subscribers)(&b.events)},
+		{"subscribe", b.cfg.Subscribe, b.subscribeSocket(), (*subscribers)(&b.events)},
 	}
 	for _, r := range roles {
 		for _, endpoint := range r.endpoints {
@@ -208,6 +211,10 @@ func (b *Broker) Pulse() time.Duration { return time.Duration(b.now() - b.turned
 // Config.MaxTotalBytes bounds.
 func (b *Broker) Held() int64 { return b.held.Load() }
 
+// Unread is what waits for peers that do not read as fast as it comes, in octets: what
+// Config.MaxUnread bounds.
+func (b *Broker) Unread() int64 { return b.unreadAnswers.Octets() + b.unreadEvents.Octets() }
+
 // Name is how this broker is known to others.
 func (b *Broker) Name() string { return b.name }
 
@@ -238,7 +245,14 @@ func (b *Broker) socketConfig(t zsock.SocketType) zsock.Config {
 // many answers may get them all at once: octets are what bounds them.
 func (b *Broker) requestSocket(t zsock.SocketType) zsock.Config {
 	cfg := b.socketConfig(t)
-	cfg.HighWaterMessages = maxUnread
+	cfg.HighWaterMessages, cfg.Backlog = maxQueued, b.unreadAnswers
+	return cfg
+}
+
+// subscribeSocket is of subscribers. What they do not read takes no room of answers.
+func (b *Broker) subscribeSocket() zsock.Config {
+	cfg := b.socketConfig(zsock.XPub)
+	cfg.Backlog = b.unreadEvents
 	return cfg
 }
 

@@ -54,6 +54,9 @@ type Config struct {
 	// MaxUnfinished bounds the memory of large messages that have not come whole yet,
 	// over all connections, in octets; more ends the connection of the slowest. Default 1 GiB.
 	MaxUnfinished int64
+	// MaxUnread bounds the octets of answers and events that wait for peers which do not
+	// read as fast as they come; answers and events may each be half of it. Default 1 GiB.
+	MaxUnread int64
 	// MaxServices bounds the number of services; default 10,000.
 	MaxServices int
 
@@ -80,7 +83,7 @@ const (
 	maxDetachedOf   = 1_000     // of one client
 	sessionsLogged  = 8         // worker sessions of one connection; later ones come and go unlogged
 	maxKept         = 256 << 20 // octets of detached requests' answers
-	maxUnread       = 1 << 20   // messages queued for one peer: its octets count before
+	maxQueued       = 1 << 20   // messages for one peer: its octets count before
 	portion         = 2_048     // requests that are ended in one go, before their answers are written
 	requestCost     = 512       // octets a request counts for beside its body
 	maxLinks        = 256
@@ -118,6 +121,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxUnfinished == 0 {
 		c.MaxUnfinished = 1 << 30
 	}
+	if c.MaxUnread == 0 {
+		c.MaxUnread = 1 << 30
+	}
 	if c.MaxServices == 0 {
 		c.MaxServices = 10_000
 	}
@@ -143,7 +149,7 @@ func (c Config) Validate() error {
 	}
 	for name, n := range map[string]int64{"foreign-ttl": int64(c.ForeignTTL), "busy-limit": int64(c.BusyLimit), "drain-timeout": int64(c.DrainTimeout),
 		"max-requests": int64(c.MaxRequests), "max-bytes": c.MaxBytes, "max-total-bytes": c.MaxTotalBytes,
-		"max-unfinished": c.MaxUnfinished, "max-services": int64(c.MaxServices)} {
+		"max-unfinished": c.MaxUnfinished, "max-unread": c.MaxUnread, "max-services": int64(c.MaxServices)} {
 		if n < 0 {
 			return fmt.Errorf("%s is negative: use more than 0", name)
 		}

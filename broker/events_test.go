@@ -188,3 +188,36 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 		t.Errorf("%d prefixes with %d octets", n, big.octets)
 	}
 }
+
+// Subscribers that do not read take a bounded room all together, and none of answers.
+func TestSlowSubscribersAreBoundedTogether(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		const bound, size, count = 512 << 10, 20_000, 10
+		b := m.broker("b", withEvents, func(c *Config) { c.MaxUnread = 2 * bound })
+		pub := m.eventPeer(b, zsock.Pub)
+		for range count {
+			m.eventPeer(b, zsock.Sub).raw("\x01")
+		}
+		m.settle()
+		m.net.Fault("b", "events", memsock.Fault{Stall: true})
+		for range 100 {
+			pub.raw("t", string(make([]byte, size)))
+			m.settle()
+		}
+		if n := b.Unread(); n < bound/2 || n > bound+count*(size+100) {
+			t.Errorf("%d octets are unread", n)
+		}
+		if m.count(b, "events_dropped") == 0 {
+			t.Error("no event was dropped")
+		}
+		w, c := m.worker(b, "s", 1), m.client(b, "c")
+		h := c.ask("s", "x")
+		w.answer(w.take(), "y")
+		c.answered(h, mdp.OK, "y")
+		m.net.Heal("b", "events")
+		m.settle()
+		if n := b.Unread(); n != 0 {
+			t.Errorf("%d octets are unread when all was read", n)
+		}
+	})
+}

@@ -16,6 +16,7 @@ type State struct {
 	Connections int               `json:"connections"`
 	HeldOctets  int64             `json:"held_octets"`
 	Unfinished  int64             `json:"unfinished_octets"` // of large messages that have not come whole
+	Unread      int64             `json:"unread_octets"`     // wait for peers that do not keep up
 	Services    []ServiceState    `json:"services"`
 	Workers     []WorkerState     `json:"workers"`
 	Peers       []LinkState       `json:"peers"`
@@ -87,7 +88,7 @@ type WorkerState struct {
 // State takes a snapshot. Services are read one after another, not at one instant.
 func (b *Broker) State() State {
 	st := State{Name: b.name, Incarnation: b.incarnation, UptimeMs: b.now() / 1e6, Draining: b.draining.Load(),
-		Bound: b.Bound(), Transport: b.transport(), HeldOctets: b.held.Load(), Unfinished: b.partly.Used(), Peers: b.Peers(), Counters: b.Counters(),
+		Bound: b.Bound(), Transport: b.transport(), HeldOctets: b.held.Load(), Unfinished: b.partly.Used(), Unread: b.Unread(), Peers: b.Peers(), Counters: b.Counters(),
 		Services: b.Services(), Workers: b.Workers(), Poison: b.Poison()}
 	b.mu.RLock()
 	st.Connections = len(b.conns)

@@ -84,6 +84,8 @@ type Config struct {
 	HighWaterBytes    int   // octets queued per peer: 8 MiB; an empty queue takes one message of any permitted size, and behind it small ones
 	HighWaterMessages int   // messages queued per peer, once the kernel does not take all at once: 10,000
 
+	Backlog *Backlog // bounds what is queued for all peers together; nil: nothing does
+
 	MaxConns      int // open connections per listener: 16,384; over it the newest is closed
 	MaxHandshakes int // unfinished handshakes per listener: 1,024; over it the oldest is closed
 

@@ -64,6 +64,7 @@ type Conn struct {
 	cur       *chunk // being written, by its owner
 	messages  int    // in pending and cur
 	octets    int    // in pending and cur
+	counted   int    // of these, in the backlog
 	beyond    int    // octets of small messages, taken since the queue was last below its mark
 	taken     uint32 // messages for sending, ever
 	unwritten uint32 // of these the last ones, dropped before an octet of them was written

@@ -133,7 +133,7 @@ func (c *Conn) flush() {
 		return
 	}
 	if !c.writing {
-		c.behind = false
+		c.caughtUp()
 	}
 }
 
@@ -141,6 +141,7 @@ func (c *Conn) flush() {
 // Called with mu held by the writer.
 func (c *Conn) finishLater() {
 	c.behind = true
+	c.account()
 	if c.sock != nil {
 		c.sock.await(c)
 		return
@@ -163,6 +164,7 @@ func (c *Conn) settle(n int, err error) bool {
 		return false
 	}
 	if c.cur.octets > 0 {
+		c.account()
 		return false
 	}
 	c.retire()
@@ -180,6 +182,7 @@ func (c *Conn) retire() {
 	}
 	c.messages -= c.cur.messages
 	c.octets -= c.cur.octets
+	c.account()
 	c.cur.free()
 	c.cur = nil
 }
@@ -226,7 +229,7 @@ func (c *Conn) drained(n int, err error) bool {
 	}
 	if c.closed.Load() || !c.load() {
 		_ = c.nc.SetWriteDeadline(time.Time{})
-		c.behind = false
+		c.caughtUp()
 		return true
 	}
 	c.writing = true

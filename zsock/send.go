@@ -155,7 +155,7 @@ func (c *Conn) admit(octets int) error {
 		c.beyond = 0
 	case c.behind && c.messages >= c.cfg.HighWaterMessages:
 		return ErrHighWater
-	case c.octets+octets <= c.cfg.HighWaterBytes:
+	case c.octets+octets <= c.cfg.HighWaterBytes && (!c.behind || c.cfg.Backlog.takes(octets)):
 		c.beyond = 0
 	case octets > smallMessage || c.beyond+octets > c.cfg.HighWaterBytes/reservePart:
 		return ErrHighWater
@@ -176,6 +176,7 @@ func (c *Conn) queued(b *Batch) {
 	c.pending.messages++
 	c.taken++
 	b.sent++
+	c.account()
 	b.mark(c)
 }
 
@@ -254,4 +255,5 @@ func (c *Conn) dropPending() {
 	if c.cur != nil {
 		c.octets = c.cur.octets
 	}
+	c.account()
 }

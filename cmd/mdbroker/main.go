@@ -33,11 +33,11 @@ func main() { cli.Main(command()) }
 
 // options are the flags that are not broker.Config's own.
 type options struct {
-	cfg                                           broker.Config
-	listen, publish, subscribe, peers             config.Endpoints
-	maxMessage, maxBytes, maxTotal, maxUnfinished config.Bytes
-	http                                          string
-	checkConfig, insecure                         bool
+	cfg                                                      broker.Config
+	listen, publish, subscribe, peers                        config.Endpoints
+	maxMessage, maxBytes, maxTotal, maxUnfinished, maxUnread config.Bytes
+	http                                                     string
+	checkConfig, insecure                                    bool
 
 	page string // where HTTP is bound
 
@@ -122,6 +122,7 @@ func (o *options) limits(f *pflag.FlagSet) {
 	bytes(&o.maxBytes, "max-bytes", d.MaxBytes, "octets of memory for the requests of one service; more are answered BUSY")
 	bytes(&o.maxTotal, "max-total-bytes", d.MaxTotalBytes, "octets of memory for all requests held; more are answered BUSY")
 	bytes(&o.maxUnfinished, "max-unfinished", d.MaxUnfinished, "octets of memory for large messages that have not come whole; more, and the slowest sender is cut off")
+	bytes(&o.maxUnread, "max-unread", d.MaxUnread, "octets of answers and events, each half, that wait for peers which read too slowly; more are dropped")
 	f.IntVar(&o.cfg.MaxServices, "max-services", d.MaxServices, "services known at once; more are refused")
 }
 
@@ -130,7 +131,7 @@ func (o *options) complete() error {
 	c := &o.cfg
 	c.Listen, c.Publish, c.Subscribe, c.Peers = o.listen.List, o.publish.List, o.subscribe.List, o.peers.List
 	c.MaxMessage, c.MaxBytes, c.MaxTotalBytes = int64(o.maxMessage), int64(o.maxBytes), int64(o.maxTotal)
-	c.MaxUnfinished = int64(o.maxUnfinished)
+	c.MaxUnfinished, c.MaxUnread = int64(o.maxUnfinished), int64(o.maxUnread)
 	for _, limit := range []struct {
 		flag string
 		n    int64 // 0 would be the broker's default, which is not what was said
@@ -139,7 +140,7 @@ func (o *options) complete() error {
 		{"heartbeat", int64(c.Heartbeat), "1s"}, {"foreign-ttl", int64(c.ForeignTTL), "1m"}, {"busy-limit", int64(c.BusyLimit), "15m"},
 		{"drain-timeout", int64(c.DrainTimeout), "10s"}, {"max-message", c.MaxMessage, "64MiB"}, {"max-requests", int64(c.MaxRequests), "100000"},
 		{"max-bytes", c.MaxBytes, "256MiB"}, {"max-total-bytes", c.MaxTotalBytes, "1GiB"},
-		{"max-unfinished", c.MaxUnfinished, "1GiB"}, {"max-services", int64(c.MaxServices), "10000"},
+		{"max-unfinished", c.MaxUnfinished, "1GiB"}, {"max-unread", c.MaxUnread, "1GiB"}, {"max-services", int64(c.MaxServices), "10000"},
 	} {
 		if limit.n <= 0 {
 			return cli.Exitf(cli.Config, "--%s: give more than 0, such as %s", limit.flag, limit.such)

@@ -38,6 +38,7 @@ type collector struct {
 	conns   *prometheus.Desc
 	octets  *prometheus.Desc
 	partly  *prometheus.Desc
+	unread  *prometheus.Desc
 }
 
 // metrics is the handler for GET /metrics.
@@ -69,6 +70,7 @@ func metrics(b *broker.Broker) http.Handler {
 		conns:   desc("connections", "Open connections on the requests endpoint."),
 		octets:  desc("held_octets", "Octets of all requests held."),
 		partly:  desc("unfinished_octets", "Octets of memory for large messages that have not come whole."),
+		unread:  desc("unread_octets", "Octets that wait for peers which do not read as fast as they come."),
 	})
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }
@@ -78,7 +80,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range c.counts {
 		ch <- d
 	}
-	for _, d := range []*prometheus.Desc{c.drops, c.waits, c.runs, c.queue, c.oldest, c.workers, c.running, c.links, c.state, c.rtt, c.conns, c.octets, c.partly} {
+	for _, d := range []*prometheus.Desc{c.drops, c.waits, c.runs, c.queue, c.oldest, c.workers, c.running, c.links, c.state, c.rtt, c.conns, c.octets, c.partly, c.unread} {
 		ch <- d
 	}
 }
@@ -116,6 +118,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.conns, float64(st.Connections))
 	gauge(c.octets, float64(st.HeldOctets))
 	gauge(c.partly, float64(st.Unfinished))
+	gauge(c.unread, float64(st.Unread))
 }
 
 // labelled gives each service its label, and sums up those beyond the bound.
