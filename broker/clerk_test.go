@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
@@ -54,6 +55,10 @@ func TestReadersMakeNoLists(t *testing.T) {
 // One connection has a bounded number of questions waiting; what is quick to answer it
 // may ask for ever.
 func TestQuestionsAreBounded(t *testing.T) {
+	synctest.Test(t, questionsAreBounded)
+}
+
+func questionsAreBounded(t *testing.T) {
 	w := newWorld(1)
 	var answers []mdp.Status
 	arrive := func(m *message) { answers = append(answers, mdp.Status(m.Head.Status)) }
