@@ -23,7 +23,7 @@ func TestMalformedMessages(t *testing.T) {
 		{"MDPC02", "\x02", "echo", "x"}, {"MDPC02", "\x03", "echo", "x"}, {"MDPC02", "\x00", "echo"}, {"MDPC02", "\xff", "echo"}, {"MDPC02", "echo", "x"},
 		{"", "MDPC02"}, {"", "MDPC02", "\x02"}, {"", "MDPC02", "\x02", ""}, {"", "MDPC02", ""},
 		{"MDPC03"}, {"MDPW03"}, {"MDPB03"}, {strings.Repeat("MDPC03", 7)}, {"MDPC03" + strings.Repeat("\xff", 36)}, {"MDPB03" + strings.Repeat("\xff", 300)},
-		{"MDPC03\x01\x08" + strings.Repeat("\x00", 34)}, {"MDPC04", "\x01", "echo", "x"},
+		{"MDPC04", "\x01", "echo", "x"},
 		{"", "MDPW01"}, {"MDPW02"}, {"", "MDPW01", ""}, {"", "MDPW01", "\x00"}, {"", "MDPW01", "\x06"}, {"MDPW02", "\x07"}, {"", "MDPW01", "1", "echo"},
 		{"", "MDPW01", "\x03"}, {"MDPW02", "\x03"}, {"MDPW02", "\x04"},
 		{"C", "1", "echo", "x"}, {"\xaa\xa4\x01\x06MDPC02\x04echo"}, {"GET / HTTP/1.1\r\n\r\n"},
@@ -36,6 +36,10 @@ func TestMalformedMessages(t *testing.T) {
 	}
 	// Who asks in the native protocol is told.
 	s := p.open(t, b, "DEALER")
+	s.send(t, "MDPC03\x01\x08"+strings.Repeat("\x00", 34)) // a HELLO says that a map follows, and none does
+	s.expect(t, "MDPC03\x02\x08"+strings.Repeat("\x00", 30)+"\x01\x90\x00\x00", "\x81\xa4text\xd9.mdp: map frame missing, malformed or too large")
+	s.close(t)
+	s = p.open(t, b, "DEALER")
 	s.send(t, "MDPC03\x03"+strings.Repeat("\x00", 35))
 	s.expect(t, "MDPC03\x05\x08"+strings.Repeat("\x00", 30)+"\x01\x90\x00\x00", "\x81\xa4text\xd9+mdp: service name must have 1 to 255 octets")
 	s.fence(t)
