@@ -363,11 +363,18 @@ func onceOnly(service string) *mdp.Error {
 // expire answers a request whose deadline has passed.
 func (s *service) expire(batch *zsock.Batch, r *request) {
 	s.stats.Expired++
-	text := "the deadline passed before the answer came"
-	if !r.mayHaveRun() {
-		text = "the deadline passed while waiting for a worker"
+	s.fail(batch, r, s.late(r))
+}
+
+// late is what is said of a request whose deadline has passed.
+func (s *service) late(r *request) *mdp.Error {
+	switch {
+	case r.mayHaveRun():
+		return &mdp.Error{Status: mdp.Expired, Text: "the deadline passed before the answer came", MayHaveRun: true}
+	case s.offered(s.b.now()):
+		return mdp.Errorf(mdp.Expired, "the deadline passed while waiting for a worker")
 	}
-	s.fail(batch, r, &mdp.Error{Status: mdp.Expired, Text: text, MayHaveRun: r.mayHaveRun()})
+	return mdp.Errorf(mdp.Expired, "the deadline passed: no worker offers %q", s.name)
 }
 
 // clientGone is called when the connection a request came by has closed.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
@@ -17,7 +19,7 @@ import (
 //	GET  /healthz        200 while the process serves
 //	GET  /readyz         200, or 503 while draining
 //	GET  /state          State as JSON
-//	POST /call/SERVICE   body in, body out; ?timeout=5s
+//	POST /call/SERVICE   body in, body out; ?timeout=5s, ?no-wait: 404 at once without a worker
 //	POST /peers/NAME/pause, /peers/NAME/resume   PausePeer
 //
 // It is meant for a loopback listener: whoever reaches it may call anything.
@@ -77,18 +79,44 @@ const (
 	maxHTTPCalls       = 512              // at once
 )
 
+// callParameters reads what stands behind the ? of a call. One that is not known may be
+// a slip of the pen, and is refused.
+func callParameters(query string) (timeout time.Duration, flags uint8, err error) {
+	timeout = defaultCallTimeout
+	given, err := url.ParseQuery(query)
+	if err != nil {
+		return 0, 0, fmt.Errorf("parameters: %w", err)
+	}
+	for name, values := range given {
+		switch value := values[len(values)-1]; name {
+		case "timeout":
+			timeout, err = time.ParseDuration(value)
+			if err != nil || timeout <= 0 || timeout > maxCallTimeout {
+				return 0, 0, errors.New("timeout: want a duration such as 5s, at most 10m")
+			}
+		case "no-wait":
+			on, err := strconv.ParseBool(value)
+			if err != nil && value != "" {
+				return 0, 0, errors.New("no-wait: want nothing, true or false behind it")
+			}
+			if on || value == "" {
+				flags |= mdp.FlagNoWait
+			}
+		default:
+			return 0, 0, fmt.Errorf("unknown parameter %q: there are timeout and no-wait", name)
+		}
+	}
+	return timeout, flags, nil
+}
+
 func (b *Broker) serveCall(w http.ResponseWriter, req *http.Request) {
 	if fromPage(w, req) {
 		return
 	}
-	timeout := defaultCallTimeout
-	if text := req.URL.Query().Get("timeout"); text != "" {
-		d, err := time.ParseDuration(text)
-		if err != nil || d <= 0 || d > maxCallTimeout {
-			http.Error(w, "timeout: want a duration such as 5s, at most 10m", http.StatusBadRequest)
-			return
-		}
-		timeout = d
+	timeout, flags, err := callParameters(req.URL.RawQuery)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
 	if b.httpCalls.Add(1) > maxHTTPCalls {
 		b.httpCalls.Add(-1)
@@ -104,7 +132,7 @@ func (b *Broker) serveCall(w http.ResponseWriter, req *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), timeout)
 	defer cancel()
-	reply, err := b.Call(ctx, req.PathValue("service"), body)
+	reply, err := b.call(ctx, req.PathValue("service"), flags, [][]byte{body})
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxReplyTime)) // as in readBody
 	if err != nil {
 		writeCallError(w, err)

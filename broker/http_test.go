@@ -66,6 +66,12 @@ func TestHTTPCallErrors(t *testing.T) {
 			{"/call/", "x", nil, 400, "BAD_REQUEST"},
 			{"/call/" + strings.Repeat("s", 256), "x", nil, 400, "BAD_REQUEST"},
 			{"/call/nobody?timeout=100ms", "x", nil, 504, "EXPIRED"},
+			{"/call/nobody?no-wait", "x", nil, 404, "NO_WORKER"},
+			{"/call/nobody?no-wait=true&timeout=1s", "x", nil, 404, "NO_WORKER"},
+			{"/call/nobody?no-wait=false&timeout=100ms", "x", nil, 504, "EXPIRED"},
+			{"/call/s?no-wait=soon", "x", nil, 400, ""},
+			{"/call/s?timout=1s", "x", nil, 400, ""},
+			{"/call/s?timeout=1s;no-wait", "x", nil, 400, ""},
 		} {
 			res := <-call(b, "POST", test.target, strings.NewReader(test.body), test.headers...)
 			if res.Code != test.code || res.Header().Get("Md-Status") != test.status {
@@ -93,6 +99,31 @@ func TestHTTPCallErrors(t *testing.T) {
 		}
 		b.httpCalls.Add(-maxHTTPCalls)
 		m.empty(b)
+	})
+}
+
+// TestHTTPLate: the text says the same whoever finds first that the time is over.
+func TestHTTPLate(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 1)
+		running := call(b, "POST", "/call/s?timeout=1s", nil)
+		w.take()
+		waiting := call(b, "POST", "/call/s?timeout=1s", nil)
+		nobody := call(b, "POST", "/call/nobody?timeout=1s", nil)
+		for _, c := range []struct {
+			done <-chan *httptest.ResponseRecorder
+			text string
+		}{
+			{running, "call s: expired: the deadline passed before the answer came\n"},
+			{waiting, "call s: expired: the deadline passed while waiting for a worker\n"},
+			{nobody, "call nobody: expired: the deadline passed: no worker offers \"nobody\"\n"},
+		} {
+			if res := <-c.done; res.Code != 504 || res.Body.String() != c.text {
+				t.Errorf("%d %q, want 504 %q", res.Code, res.Body, c.text)
+			}
+		}
+		w.expect(mdp.Cancel)
 	})
 }
 

@@ -33,6 +33,11 @@ func (l *localCall) finish(body zsock.Body, err *mdp.Error) {
 // until the answer, the deadline of ctx or its end; body frames are copied, and the
 // answer is all partials and the final together. Errors are *mdp.Error.
 func (b *Broker) Call(ctx context.Context, service string, body ...[]byte) ([][]byte, error) {
+	return b.call(ctx, service, 0, body)
+}
+
+// call is Call with flags of the request.
+func (b *Broker) call(ctx context.Context, service string, flags uint8, body [][]byte) ([][]byte, error) {
 	if n := len(service); n == 0 || n > mdp.MaxService {
 		return nil, fmt.Errorf("call: %w", mdp.Errorf(mdp.BadRequest, "a service name has 1 to 255 octets"))
 	}
@@ -40,7 +45,7 @@ func (b *Broker) Call(ctx context.Context, service string, body ...[]byte) ([][]
 		return [][]byte{b.mmi(service, body)}, nil
 	}
 	call := &localCall{done: make(chan localAnswer, 1)}
-	ref, err := b.enterLocal(ctx, call, service, body)
+	ref, err := b.enterLocal(ctx, call, service, flags, body)
 	if err != nil {
 		return nil, fmt.Errorf("call %s: %w", service, err)
 	}
@@ -58,21 +63,20 @@ func (b *Broker) awaitLocal(ctx context.Context, call *localCall, ref requestRef
 		return a
 	case <-ctx.Done():
 	}
-	mayHaveRun, found := b.cancelLocal(ref, call)
-	if !found {
+	err := b.endLocal(ref, call, errors.Is(ctx.Err(), context.DeadlineExceeded))
+	if err == nil {
 		return <-call.done // it came just now
 	}
-	status := mdp.Cancelled
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		status = mdp.Expired
-	}
-	return localAnswer{err: &mdp.Error{Status: status, Text: "no answer in time", MayHaveRun: mayHaveRun}}
+	return localAnswer{err: err}
 }
 
 // enterLocal admits and places a request made inside the process.
-func (b *Broker) enterLocal(ctx context.Context, call *localCall, service string, body [][]byte) (requestRef, error) {
-	if b.draining.Load() {
+func (b *Broker) enterLocal(ctx context.Context, call *localCall, service string, flags uint8, body [][]byte) (requestRef, error) {
+	switch {
+	case b.draining.Load():
 		return requestRef{}, mdp.Errorf(mdp.NotTaken, "the broker is shutting down")
+	case flags&mdp.FlagNoWait != 0 && b.find([]byte(service)) == nil: // no need to remember the name
+		return requestRef{}, mdp.Errorf(mdp.NoWorker, "nobody offers %q", service)
 	}
 	s, err := b.require(nil, []byte(service), 0)
 	if err != nil {
@@ -89,7 +93,7 @@ func (b *Broker) enterLocal(ctx context.Context, call *localCall, service string
 		return requestRef{}, err
 	}
 	r.body, r.from = encoded, origin{local: call, role: mdp.Client, dialect: mdp.Native}
-	r.id, r.attempt, r.hops = b.nextID(), 1, homeHops
+	r.id, r.flags, r.attempt, r.hops = b.nextID(), flags, 1, homeHops
 	if deadline, ok := ctx.Deadline(); ok {
 		r.deadline = now + max(int64(time.Until(deadline)), 1)
 	}
@@ -98,18 +102,25 @@ func (b *Broker) enterLocal(ctx context.Context, call *localCall, service string
 	return ref, nil
 }
 
-// cancelLocal ends the request unless it was answered meanwhile.
-func (b *Broker) cancelLocal(ref requestRef, call *localCall) (mayHaveRun, found bool) {
+// endLocal ends a request that nobody waits for any more, because its deadline has
+// passed or for another reason, and returns what is to be said of it; nil if it was
+// answered meanwhile.
+func (b *Broker) endLocal(ref requestRef, call *localCall, late bool) *mdp.Error {
 	var batch zsock.Batch
 	defer batch.Flush()
 	ref.s.mu.Lock()
 	defer ref.s.mu.Unlock()
 	r := ref.s.table.find(ref.token)
 	if r == nil || r.from.local != call {
-		return false, false
+		return nil
 	}
-	mayHaveRun = r.mayHaveRun()
-	ref.s.stats.Cancelled++
+	err := &mdp.Error{Status: mdp.Cancelled, Text: "the caller gave up", MayHaveRun: r.mayHaveRun()}
+	if late {
+		err = ref.s.late(r)
+		ref.s.stats.Expired++
+	} else {
+		ref.s.stats.Cancelled++
+	}
 	ref.s.finish(&batch, r)
-	return mayHaveRun, true
+	return err
 }

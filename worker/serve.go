@@ -124,6 +124,8 @@ func (r *Request) failure(err error) *mdp.Error {
 		return nil
 	case own && e.Status != mdp.OK && e.Status != mdp.Running:
 		return e
+	case err == context.DeadlineExceeded && r.ctx.Err() != nil: // as the broker says it, which may be first
+		return &mdp.Error{Status: mdp.Expired, Text: "the deadline passed before the answer came", MayHaveRun: true}
 	case errors.Is(err, context.DeadlineExceeded) && r.ctx.Err() != nil:
 		return &mdp.Error{Status: mdp.Expired, Text: err.Error(), MayHaveRun: true}
 	}

@@ -93,7 +93,7 @@ internal; 78 wrong configuration.`,
 	f.Var(&o.listen, "listen", "`endpoint` for clients, workers and peers: tcp://HOST:PORT, or ipc:///PATH for programs of the same user, with ,group=NAME behind it also of that group; a comma list, or repeat")
 	f.Var(&o.publish, "publish", "`endpoint` where PUB sockets connect; \"\" for none")
 	f.Var(&o.subscribe, "subscribe", "`endpoint` where SUB sockets connect; \"\" for none")
-	f.StringVar(&o.http, "http", "127.0.0.1:5580", "`address` for /state, /healthz, /readyz, /metrics and POST /call/SERVICE; \"\" for none")
+	f.StringVar(&o.http, "http", "127.0.0.1:5580", "`address` for /state, /healthz, /readyz, /metrics and POST /call/SERVICE (?timeout=30s, ?no-wait); \"\" for none")
 	f.Var(&o.peers, "peer", "`endpoint` of a broker to link with, with ,cost=2ms behind it to have others asked first; one side of a pair is enough; repeat")
 	f.StringVar(&o.cfg.Zone, "zone", "", "where this broker stands; brokers of other zones are asked last")
 	f.StringVar(&o.cfg.Advertise, "advertise", "", "`endpoint` that clients and peers are told instead of the bound one")
