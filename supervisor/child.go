@@ -63,10 +63,15 @@ type ChildStatus struct {
 	PID      int       `json:"pid"` // 0 = not running
 	Since    time.Time `json:"since"`
 	Restarts int       `json:"restarts"`
+	Reason   string    `json:"reason,omitempty"` // why it is in backoff, fatal or down
 }
 
 func (c *child) status() ChildStatus {
-	return ChildStatus{Name: c.name, State: c.state.String(), PID: c.pid(), Since: c.since.UTC().Truncate(time.Millisecond), Restarts: c.restarts}
+	s := ChildStatus{Name: c.name, State: c.state.String(), PID: c.pid(), Since: c.since.UTC().Truncate(time.Millisecond), Restarts: c.restarts}
+	if c.state == Backoff || c.state == Fatal || c.state == Down {
+		s.Reason = c.reason
+	}
+	return s
 }
 
 // Exit is how a process ended. Known is false for one taken over from an earlier

@@ -67,6 +67,16 @@ fatal_exits = []
 	}
 }
 
+// TestBareNumberIsNoDuration: the message shows the line, not another one with the
+// same number.
+func TestBareNumberIsNoDuration(t *testing.T) {
+	t.Parallel()
+	_, err := load(t, "[[child]]\nname = \"a\"\ncommand = [\"x\"]\nnumprocs = 5\nstop_timeout = 5\nmax_failures = 5\n")
+	if err == nil || !strings.Contains(err.Error(), "mesh.toml:5:16: \"5\" is no duration; write a number with a unit") || !strings.Contains(err.Error(), "  stop_timeout = 5\n") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestTooManyChildren(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -140,13 +141,13 @@ func (o *options) print(w io.Writer, children []supervisor.ChildStatus) error {
 		return json.NewEncoder(w).Encode(children)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tSTATE\tPID\tFOR\tRESTARTS")
+	fmt.Fprintln(table, "NAME\tSTATE\tPID\tFOR\tRESTARTS\tREASON")
 	for _, c := range children {
 		pid := "-"
 		if c.PID > 0 {
 			pid = fmt.Sprint(c.PID)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\n", c.Name, c.State, pid, age(time.Since(c.Since)), c.Restarts)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n", c.Name, c.State, pid, age(time.Since(c.Since)), c.Restarts, cmp.Or(c.Reason, "-"))
 	}
 	return table.Flush()
 }

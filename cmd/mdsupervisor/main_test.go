@@ -42,10 +42,10 @@ func TestLifeAndCommands(t *testing.T) {
 		stdout string // a pattern
 		stderr string // a pattern
 	}{
-		{"status", 0, `(?s)^NAME +STATE +PID +FOR +RESTARTS\none +up +\d+ +\S+ +0\n.*many:1`, `^$`},
+		{"status", 0, `(?s)^NAME +STATE +PID +FOR +RESTARTS +REASON\none +up +\d+ +\S+ +0 +-\n.*many:1`, `^$`},
 		{"status many:*", 0, `many:0(?s:.*)many:1`, `^$`},
 		{"stop many:1", 0, `many:1 +down +- `, `^$`},
-		{"status many:1", 3, `many:1 +down +- `, `^$`},
+		{"status many:1", 3, `many:1 +down +- +\S+ +0 +stopped\n`, `^$`},
 		{"status many:*", 3, `many:1 +down +- `, `^$`},
 		{"status many:0", 0, `many:0 +up +`, `^$`},
 		{"start many:*", 0, `many:1 +up +\d+ `, `^$`},
@@ -53,7 +53,7 @@ func TestLifeAndCommands(t *testing.T) {
 		{"stop", 64, `^$`, `^mdsupervisor: stop what\? name children, GROUP:\* or all \(see mdsupervisor stop --help\)\n$`},
 		{"stop nobody", 1, `^$`, `^mdsupervisor: unknown child "nobody"; there are one, many:\* \(2\), all\n$`},
 		{"status -o yaml", 64, `^$`, `--output is "yaml"; choose table or json`},
-		{"status --sockt x", 64, `^$`, `^mdsupervisor: unknown flag: --sockt \(see mdsupervisor status --help\)\n$`},
+		{"status --sockt x", 64, `^$`, `^mdsupervisor: unknown flag: --sockt; did you mean --socket\? \(see mdsupervisor status --help\)\n$`},
 		{"run --config " + filepath.Join(filepath.Dir(d.socket), "mesh.toml"), 69, `^$`, fmt.Sprintf(`another supervisor is running: pid %d holds`, d.cmd.Process.Pid)},
 	} {
 		code, out, errs := call(t, append(strings.Fields(c.args), "--socket", d.socket)...)

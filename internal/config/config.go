@@ -104,6 +104,9 @@ func read(path string) ([]byte, error) {
 func decode(path string, text []byte, dst any) error {
 	decoder := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
 	if err := decoder.Decode(dst); err != nil {
+		if found := seek(path, text, dst, err); found != nil {
+			return found
+		}
 		return explain(path, text, err)
 	}
 	if v, ok := dst.(Validator); ok {

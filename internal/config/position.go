@@ -1,11 +1,15 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
@@ -44,6 +48,28 @@ func locate(path string, text []byte, err error) error {
 		}
 	}
 	return &Error{File: path, Reason: key.Error(), err: key.err}
+}
+
+// seek gives an error of the decoder its position where that has none: for numbers
+// that an UnmarshalText refuses. They are named in its text, and the one is meant
+// with which the text up to its line has the same error. It returns nil if none is.
+func seek(path string, text []byte, dst any, refused error) error {
+	if _, placed := errors.AsType[*toml.DecodeError](refused); placed {
+		return nil
+	}
+	named := func(s scalar) bool { return strings.Contains(refused.Error(), strconv.Quote(s.text)) }
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	for _, e := range entries(text) {
+		if e.value == nil || !slices.ContainsFunc(e.value.scalars, named) {
+			continue
+		}
+		above := bytes.Join(lines[:min(e.line, len(lines))], nil)
+		err := toml.Unmarshal(above, reflect.New(reflect.TypeOf(dst).Elem()).Interface())
+		if err != nil && err.Error() == refused.Error() {
+			return at(path, text, e.line, e.column, strings.TrimPrefix(err.Error(), "toml: "), err)
+		}
+	}
+	return nil
 }
 
 // entry is one key or table header of a TOML text and where it stands. For a key
