@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log"
@@ -18,5 +19,8 @@ func main() {
 	}
 	defer c.Close()
 	reply, err := c.Call(context.Background(), "echo", []byte("hello"))
-	fmt.Printf("%s %v\n", reply, err)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s\n", bytes.Join(reply, nil))
 }
