@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,11 +23,11 @@ func (o *options) feed() *cobra.Command {
 		Short: "Replay a CSV file into ingest over TCP",
 		Long: `feed sends each row of FILE.csv (plain or gzip; - is standard input) as one record
 to ingest, and prints what became of the rows. Columns are guessed from the header
-where they are not named. Rows have stable ids, so a file may be fed again without
+where they are not named, and said. Rows have stable ids, so a file may be fed again without
 counting twice.
 
 Exit codes: 0 all rows are durable; 1 some were not taken; 64 the file cannot be
-read, or its columns not told; 69 no answer from ingest for --timeout (30s); 76
+read, or its columns not told; 69 no answer from ingest for --timeout; 76
 something else than ingest answers there.`,
 		Example: `  mdcli feed temperature.csv
   mdcli feed quakes.csv.gz --time DateTime --value Magnitude --series quakes --speed 3600
@@ -38,8 +39,8 @@ something else than ingest answers there.`,
 				return cli.Exitf(cli.Usage, "--%w", err)
 			}
 			cfg.Path, cfg.Speed = args[0], n
-			if cmd.Flags().Changed("timeout") {
-				cfg.GiveUp = o.timeout
+			if cfg.GiveUp <= 0 {
+				return cli.Exitf(cli.Usage, "--timeout %v: give more than 0, such as 500ms or 1m", cfg.GiveUp)
 			}
 			return o.runFeed(cmd.Context(), cfg)
 		},
@@ -47,8 +48,9 @@ something else than ingest answers there.`,
 	f := cmd.Flags()
 	f.StringVar(&cfg.To, "to", "127.0.0.1:5570", "`address` of ingest")
 	f.StringVar(&cfg.Time, "time", "", "`column` of the time (default: the one that looks like it)")
-	f.StringVar(&cfg.Series, "series", "", "`column` of the series' name, or the name itself (default: the file's name)")
+	f.StringVar(&cfg.Series, "series", "", "`column` of the series' name, or the name itself (default: the one called series, else all rows are of the file's name)")
 	f.StringVar(&cfg.Value, "value", "", "`column` of the value (default: value, or the first numeric one)")
+	f.DurationVar(&cfg.GiveUp, "timeout", 30*time.Second, "how long ingest may be without an answer")
 	f.StringVar(&speed, "speed", "max", "`times` real time, or max")
 	return cmd
 }

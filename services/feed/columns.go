@@ -151,7 +151,10 @@ func chooseColumns(head []string, data [][]string, cfg Config, name string) (Col
 	if c.time, err = chooseTime(head, data, cfg.Time); err != nil {
 		return c, err
 	}
-	if cfg.Series != "" {
+	switch {
+	case cfg.Series == "":
+		c.series = chooseSeries(head, cfg.Value, c.time)
+	default:
 		if c.series = find(head, cfg.Series); c.series < 0 {
 			c.Name = cfg.Series
 		}
@@ -166,6 +169,16 @@ func chooseColumns(head []string, data [][]string, cfg Config, name string) (Col
 		return c, fmt.Errorf("%w; choose another with --series", err)
 	}
 	return c, nil
+}
+
+// chooseSeries finds the column called series, unless it is asked for as another; -1
+// if there is none.
+func chooseSeries(head []string, value string, time int) int {
+	i := find(head, "series")
+	if i == time || value != "" && find(head, value) == i {
+		return -1
+	}
+	return i
 }
 
 // chooseTime finds the column of times. A guess must be proved by the data.

@@ -47,7 +47,7 @@ type Config struct {
 	// from 1.
 	Time   string  // the only time-like one
 	Value  string  // "value", or else the first numeric one
-	Series string  // a column, or else the name itself; the file's base name
+	Series string  // a column, or else the name itself; the column called series, else the file's base name
 	Speed  float64 // times real time, by the rows' own times; Max
 
 	GiveUp   time.Duration                                   // without any answer from ingest; 30 s

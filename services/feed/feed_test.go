@@ -146,6 +146,8 @@ func TestRun(t *testing.T) {
 		"time unnamed":      {"when,what\n2014-07-01T00:00:00Z,1\n2014-07-01T00:30:00+00:00,2.5\n", Config{}, two, 0},
 		"date besides time": {"Date,Time,Value\n2014-07-01,noon,1\n2014-07-02,noon,2.5\n", Config{}, two, 0},
 		"named":             {"a,b,c\n2014-07-01,1,7\n2014-07-02,2,8\n", Config{Time: "A", Value: "C", Series: "s"}, map[string][]float64{"s": {7, 8}}, 0},
+		"series guessed":    {"series,time,value\nx,2014-07-01,1\ny,2014-07-02,2\n", Config{}, map[string][]float64{"x": {1}, "y": {2}}, 0},
+		"series is a value": {"time,series\n2014-07-01,1\n2014-07-02,2\n", Config{Value: "series", Series: "s"}, map[string][]float64{"s": {1, 2}}, 0},
 		"series column":     {"kind,time,value\nx,2014-07-01,1\ny,2014-07-02,2\nx,2014-07-03,3\n", Config{Series: "kind"}, map[string][]float64{"x": {1, 3}, "y": {2}}, 0},
 		"quotes":            {"place,time,value\n\"a, \"\"b\"\"\",2014-07-01,1\n\"two\nlines\",2014-07-02,2.5\n", Config{}, two, 0},
 		"spoilt rows":       {"time,value\n2014-07-01,1\nyesterday,1\n2014-07-01,\n2014-07-01\n2014-07-01,NaN\n2014-07-01,0x10\n\"open,1\n2014-07-02,2.5\n", Config{}, two, 6},

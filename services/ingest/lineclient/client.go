@@ -52,7 +52,8 @@ type Config struct {
 	// not block, and must not call the client. Optional.
 	Answered func(tag int64, err error)
 	// GiveUp ends Run with ErrNoProgress when records are outstanding and no answer
-	// has come for so long, connected or not. 0 means to try for ever.
+	// has come for so long, connected or not; and at once when what answers first is
+	// not ingest (record.ErrBadAnswer). 0 means to try for ever.
 	GiveUp time.Duration
 	// Backoff bounds the pause before each new connection; it is drawn between 0
 	// and a limit that doubles from 50 ms. Default 2 s.
@@ -167,6 +168,9 @@ func (c *Client) run(ctx context.Context) error {
 		err := c.connect(ctx)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if c.cfg.GiveUp > 0 && c.answers() == 0 && errors.Is(err, record.ErrBadAnswer) {
+			return fmt.Errorf("%s: %w", c.address, err) // it will not become ingest
 		}
 		if c.stalled() {
 			return fmt.Errorf("%w at %s for %v: %w", ErrNoProgress, c.address, c.cfg.GiveUp, err)
