@@ -10,7 +10,8 @@ import (
 	"github.com/mdmesh/mdmesh/zsock"
 )
 
-// Attach asks for the answer of a detached call that this process made. All brokers
+// Attach asks for the answer of a detached call that this process made, or one of the
+// same Config.Instance. All brokers
 // that are known are asked, one after another: the call may have moved to another
 // one, and so may this client. The answer may be an error: the call's own,
 // mdp.Running while it is not done, or mdp.Unknown 60 s after it was, which says if

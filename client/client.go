@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -42,6 +43,9 @@ type Config struct {
 	// bound holds, too. A larger request gets mdp.TooBig and is not sent; a larger
 	// answer costs the connection.
 	MaxMessage int64
+	// Instance is by what brokers know the client again that made a detached call (see
+	// Attach): any text that nobody else can guess. Default: one of this process.
+	Instance string
 	// Logger is optional.
 	Logger hclog.Logger
 	// Network is optional; nil means TCP.
@@ -127,7 +131,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		cfg:     cfg,
 		log:     cfg.Logger,
-		hello:   mdp.EncodeMap(whoAmI()),
+		hello:   mdp.EncodeMap(whoAmI(cfg.Instance)),
 		epoch:   time.Now(),
 		alarmAt: never,
 		flushes: make(chan struct{}, 1),
@@ -219,10 +223,10 @@ func octets() (p [8]byte) {
 	return p
 }
 
-func whoAmI() *mdp.HelloMap {
+func whoAmI(instance string) *mdp.HelloMap {
 	host, _ := os.Hostname()
 	return &mdp.HelloMap{
-		Instance: process.instance,
+		Instance: cmp.Or(instance, process.instance),
 		Host:     host,
 		PID:      os.Getpid(),
 		Version:  version.String(),

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"os/user"
 	"slices"
 	"strconv"
@@ -82,6 +83,9 @@ internal; 78 wrong configuration.`,
 				return err
 			}
 			if o.checkConfig {
+				if err := config.Misspelt(cmd, os.Environ(), cli.Near); err != nil {
+					return err
+				}
 				fmt.Fprintln(cmd.ErrOrStderr(), "configuration ok")
 				return config.Effective(cmd.OutOrStdout(), cmd, "check-config")
 			}
@@ -173,11 +177,27 @@ func (o *options) run(ctx context.Context) error {
 	defer keepMemory(ctx, b)()
 	defer o.watchdog(ctx, b)()
 	defer o.watchHangups(ctx, b)()
+	go o.lookAround(ctx, b)
 	context.AfterFunc(ctx, func() { notify.Stopping() })
 	if err := notify.Ready(); err != nil {
 		o.cfg.Logger.Warn("service manager not told", "error", err)
 	}
 	return b.Run(ctx)
+}
+
+// lookAround says once who answers in the place of peers, where none does.
+func (o *options) lookAround(ctx context.Context, b *broker.Broker) {
+	lonely := func() (endpoints []string) {
+		for _, p := range b.Peers() {
+			if p.Dialled && p.State == "down" {
+				endpoints = append(endpoints, p.Endpoint)
+			}
+		}
+		return endpoints
+	}
+	for _, who := range cli.LookAround(ctx, lonely) {
+		o.cfg.Logger.Warn("no broker there, trying on", "found", who)
+	}
 }
 
 // listener is a flag that names what is bound, and what the broker calls that.
@@ -197,8 +217,11 @@ func (o *options) check() error {
 	}
 	for _, l := range o.listeners() {
 		for _, e := range l.endpoints {
-			if strings.HasPrefix(e, "ipc://") {
-				continue // only the owner of the socket file may connect, and whom the endpoint names
+			if path, ok := strings.CutPrefix(e, "ipc://"); ok { // only the owner of the socket file may connect, and whom the endpoint names
+				if err := checkIPC(path); err != nil {
+					return fmt.Errorf("--%s %s: %w", l.flag, e, err)
+				}
+				continue
 			}
 			if err := o.checkListener(l.flag, e, strings.TrimPrefix(e, "tcp://")); err != nil {
 				return err
@@ -219,6 +242,9 @@ func checkReachable(endpoints []string) error {
 	for _, e := range endpoints {
 		e, _, _ = strings.Cut(e, ",")
 		if strings.HasPrefix(e, "ipc://") {
+			if err := cli.Dialable(e); err != nil {
+				return fmt.Errorf("endpoint %q: %w", e, err)
+			}
 			continue
 		}
 		if _, port, err := splitAddress(e); err != nil || port == 0 {
@@ -226,6 +252,20 @@ func checkReachable(endpoints []string) error {
 		}
 	}
 	return nil
+}
+
+// checkIPC refuses a socket file whose place depends on where the broker is started,
+// and one for a group that is not there.
+func checkIPC(path string) error {
+	path, group, named := strings.Cut(path, ",group=")
+	if path != "*" && !strings.HasPrefix(path, "/") {
+		return errors.New("want ipc:///PATH, with three slashes: a path from the root")
+	}
+	if _, err := strconv.ParseUint(group, 10, 31); !named || err == nil {
+		return nil
+	}
+	_, err := user.LookupGroup(group)
+	return err
 }
 
 func advertised(endpoint string) []string {
@@ -262,10 +302,7 @@ func splitAddress(endpoint string) (host string, port int, err error) {
 
 // explainListen says what to do about an endpoint that cannot be bound.
 func (o *options) explainListen(err error) error {
-	var unknown user.UnknownGroupError
 	switch {
-	case errors.As(err, &unknown):
-		return cli.Exit(cli.Config, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return cli.Exitf(cli.Unavailable, "%w: make that folder first", err)
 	case !errors.Is(err, syscall.EADDRINUSE):

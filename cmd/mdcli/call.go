@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,11 +22,17 @@ func (o *options) call() *cobra.Command {
 		Long: `call sends BODY (or standard input for -, or nothing) to SERVICE and prints the
 answer as it is; a terminal gets a newline behind it. With -o json the answer is one
 object with "service", "id", "attempt", "body" and, if there were any, "partials";
-frames are base64.
+frames are base64. An error is one object, too, beside the line on standard error:
+"service", "id", "status", "text", "may_have_run" and, of a detached call, "attach".
+
+With --detach the call goes on when you end mdcli (Ctrl-C), which then says by which
+"mdcli attach" the answer can be had. Its --timeout holds all the same: what is not
+answered by then is ended.
 
 Exit codes: 0 answered; 1 the service answered an error; 69 no broker, or no worker
-with --no-wait; 75 no answer in time, or busy; 76 something else than a broker
-answers there; 77 the broker refuses.`,
+with --no-wait; 75 no answer in time, busy, or the worker was lost: it may have run,
+and then the text and "may_have_run" say so; 76 something else than a broker answers
+there; 77 the broker refuses.`,
 		Example: `  mdcli call echo hello
   mdcli call resize - <in.png >out.png
   mdcli call --timeout 1m --once charge '{"order": 7}'
@@ -50,7 +57,7 @@ answers there; 77 the broker refuses.`,
 	f := cmd.Flags()
 	f.BoolVar(&call.NoWait, "no-wait", false, "fail at once when no worker offers the service")
 	f.BoolVar(&call.Once, "once", false, "run at most once: an error says whether it may have run")
-	f.BoolVar(&call.Detached, "detach", false, "let it run on when this call ends early")
+	f.BoolVar(&call.Detached, "detach", false, "let it run on, until --timeout, when mdcli is ended early: see mdcli attach")
 	f.BoolVar(&stream, "stream", false, "print partial answers as they come")
 	return cmd
 }
@@ -72,7 +79,7 @@ func (o *options) readBody(args []string) ([][]byte, error) {
 
 // answer is what -o json prints. Frames are base64.
 type answer struct {
-	Service  string     `json:"service"`
+	Service  string     `json:"service,omitempty"`
 	ID       string     `json:"id,omitempty"`
 	Attempt  int        `json:"attempt,omitempty"`
 	Partials [][][]byte `json:"partials,omitempty"`
@@ -80,7 +87,11 @@ type answer struct {
 }
 
 func (o *options) runCall(ctx context.Context, call client.Call, stream bool) error {
-	c, err := o.connect()
+	instance := ""
+	if call.Detached {
+		instance = rand.Text()
+	}
+	c, err := o.connectAs(instance)
 	if err != nil {
 		return err
 	}
@@ -90,10 +101,15 @@ func (o *options) runCall(ctx context.Context, call client.Call, stream bool) er
 	}
 	reply, err := c.Do(ctx, call)
 	if err != nil {
-		return o.lateness(ctx, c, call.Service, err)
+		return o.failed(call.Service, err, o.lateness(ctx, c, call.Service, err), leftBehind(call, instance, err))
 	}
+	return o.printReply(call.Service, reply)
+}
+
+// printReply prints a whole answer.
+func (o *options) printReply(service string, reply *client.Reply) error {
 	if o.output != table {
-		return o.encode(answer{call.Service, reply.ID.String(), reply.Attempt, reply.Partials, orEmpty(reply.Body)})
+		return o.encode(answer{service, reply.ID.String(), reply.Attempt, reply.Partials, orEmpty(reply.Body)})
 	}
 	for _, p := range append(reply.Partials, reply.Body) {
 		if err := o.writeFrames(p); err != nil {
@@ -109,7 +125,7 @@ func (o *options) printStream(ctx context.Context, c *client.Client, call client
 	for frames, err := range c.Stream(ctx, call) {
 		switch {
 		case err != nil:
-			return o.lateness(ctx, c, call.Service, err)
+			return o.failed(call.Service, err, o.lateness(ctx, c, call.Service, err), "")
 		case o.output == table:
 			err = o.writeFrames(frames)
 		default:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"strings"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 	"github.com/mdmesh/mdmesh/client"
 	"github.com/mdmesh/mdmesh/internal/cli"
 	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
 )
 
 // explain gives the error of an operation, such as "call echo", its exit code and
@@ -36,7 +38,44 @@ func (o *options) explain(op string, err error) error {
 	if e.MayHaveRun && e.Status != mdp.AppError {
 		text += " (it may have run)"
 	}
+	if e.Status == mdp.TooBig && !e.MayHaveRun {
+		text += "; bounds are mdbroker's --max-message, and 64MiB of mdcli"
+	}
 	return cli.Exitf(exitCode(e), "%s: %s", op, text)
+}
+
+// failure is what -o json prints of a call that was not answered.
+type failure struct {
+	Service    string `json:"service,omitempty"`
+	ID         string `json:"id,omitempty"`
+	Status     string `json:"status"` // as in docs/PROTOCOL.md, or NO_BROKER
+	Text       string `json:"text"`
+	MayHaveRun bool   `json:"may_have_run"`
+	Attach     string `json:"attach,omitempty"` // for mdcli attach
+}
+
+// failed says with -o json, too, how a call ended, and where its answer will be if it
+// goes on. It returns explained.
+func (o *options) failed(service string, err, explained error, ticket string) error {
+	if ticket != "" {
+		fmt.Fprintf(o.talk, "it goes on; its answer: mdcli attach %s\n", ticket)
+	}
+	if o.output == table {
+		return explained
+	}
+	f := failure{Service: service, Status: mdp.Internal.String(), Text: explained.Error(), Attach: ticket}
+	var ours *client.Error
+	if errors.As(err, &ours) {
+		f.ID = ours.ID.String()
+	}
+	var e *mdp.Error
+	switch {
+	case errors.As(err, &e):
+		f.Status, f.MayHaveRun = e.Status.String(), e.MayHaveRun
+	case errors.Is(err, client.ErrNoBroker):
+		f.Status = "NO_BROKER"
+	}
+	return errors.Join(explained, o.encode(f))
 }
 
 // exitCode is what a script sees of a status.
@@ -44,7 +83,7 @@ func exitCode(e *mdp.Error) int {
 	switch e.Status {
 	case mdp.NoWorker, mdp.NotOffered:
 		return cli.Unavailable
-	case mdp.Expired, mdp.Busy, mdp.NotTaken, mdp.BrokerLost, mdp.PeerLost, mdp.WorkerLost, mdp.Cancelled, mdp.NoSpace:
+	case mdp.Running, mdp.Expired, mdp.Busy, mdp.NotTaken, mdp.BrokerLost, mdp.PeerLost, mdp.WorkerLost, mdp.Cancelled, mdp.NoSpace:
 		return cli.TempFail
 	case mdp.BadRequest:
 		return cli.Protocol
@@ -60,6 +99,18 @@ func exitCode(e *mdp.Error) int {
 	return cli.Failed
 }
 
+// misfit is what went wrong in a handshake with something that speaks, but not as a
+// broker does for clients; "" for other errors.
+func misfit(err error) string {
+	for _, e := range []error{zsock.ErrVersion, zsock.ErrMechanism, zsock.ErrMetadata, zsock.ErrSocketType, zsock.ErrPeerError} {
+		if errors.Is(err, e) {
+			text := err.Error()
+			return text[strings.LastIndex(text, "zsock: ")+len("zsock: "):]
+		}
+	}
+	return ""
+}
+
 // noBroker names what was tried and why the last of them did not answer. Where
 // something else answers in a broker's place, that is what is wrong.
 func (o *options) noBroker(op string, err error) error {
@@ -67,8 +118,11 @@ func (o *options) noBroker(op string, err error) error {
 	if text := misfit(err); text != "" {
 		return cli.Exitf(cli.Protocol, "%s: no broker takes requests at %s: %s; is it another port of one? See mdbroker's --listen", op, at, text)
 	}
-	if who := strangers(o.brokers.List); len(who) > 0 {
+	if who := cli.Strangers(o.brokers.List); len(who) > 0 {
 		return cli.Exitf(cli.Protocol, "%s: no broker at %s: %s; --broker names others", op, at, strings.Join(who, ", "))
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return cli.Exitf(cli.Denied, "%s: permission denied at %s: a socket file is for its owner, and the group that mdbroker's --listen names", op, at)
 	}
 	reason := "no answer"
 	var errno syscall.Errno
@@ -111,7 +165,11 @@ func (o *options) lateness(ctx context.Context, c *client.Client, service string
 		}
 		return cli.Exitf(cli.TempFail, "%s: no answer within %v: no worker offers it%s", op, o.timeout, hint)
 	}
-	return cli.Exitf(cli.TempFail, "%s: no answer within %v; it may have run, or run yet; --timeout gives it longer", op, o.timeout)
+	var e *mdp.Error
+	if errors.As(err, &e) && !e.MayHaveRun {
+		return cli.Exitf(cli.TempFail, "%s: no answer within %v: it waited for a worker, and did not run; --timeout gives it longer", op, o.timeout)
+	}
+	return cli.Exitf(cli.TempFail, "%s: no answer within %v; it may have run, or may still be running; --timeout gives it longer", op, o.timeout)
 }
 
 // nearby asks what is offered and says which names are like service.

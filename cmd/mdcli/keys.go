@@ -23,7 +23,7 @@ var allListings = []listing{
 		name: "workers", question: "mmi.workers", short: "List worker sessions",
 		text: "Those at linked brokers are not\namong them.",
 		columns: []column{{"SERVICE", "service"}, {"REMOTE", "remote"}, {"DIALECT", "dialect"}, {"HOST", "host"}, {"PID", "pid"},
-			{"SCOPE", "scope"}, {"CONCURRENCY", "concurrency"}, {"RUNNING", "running"}},
+			{"SCOPE", "scope"}, {"CONCURRENCY", "concurrency"}, {"RUNNING", "running"}, {"SUSPECT", "suspect"}},
 		keys: [][2]string{
 			{"service", "it offers"}, {"remote", "address of its connection"}, {"dialect", "native, 0.1 or 0.2"},
 			{"host", "it runs on (native only)"}, {"pid", "there (native only)"}, {"version", "of its library (native only)"},
@@ -61,7 +61,7 @@ var allListings = []listing{
 		text:    "The broker gives a\nrequest up after three attempts, and remembers the last 100 of them.",
 		columns: []column{{"ID", "id"}, {"SERVICE", "service"}, {"ATTEMPTS", "attempts"}, {"OCTETS", "octets"}, {"AGE_MS", "age_ms"}, {"REASON", "reason"}},
 		keys: [][2]string{
-			{"id", "of the request"}, {"service", "it was for"}, {"attempts", "made"}, {"octets", "of its body"},
+			{"id", "of the request"}, {"service", "it was for"}, {"attempts", "made"}, {"octets", "of memory it took up: body, frames and what the broker notes of it"},
 			{"reason", "of the last failure"}, {"worker", "that had it last"}, {"at_ms", "since the broker's start"}, {"age_ms", "since it was given up"},
 		},
 	},

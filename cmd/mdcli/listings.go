@@ -129,6 +129,9 @@ func cell(v any) string {
 	case json.Number:
 		return v.String()
 	case []any:
+		if len(v) == 0 {
+			return "-"
+		}
 		parts := make([]string, len(v))
 		for i, e := range v {
 			parts[i] = cell(e)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,7 +74,7 @@ no worker; 70 internal; 75 timed out or busy; 76 protocol; 77 denied; 78 config.
 	level.Value.Set(level.DefValue) // a level that exists
 	cli.Values(cmd, "output", table, whole, lines)
 	cli.CompleteFlag(cmd, "broker", o.completeNames("mmi.brokers", "endpoints"))
-	cmd.AddCommand(o.call(), o.pub(), o.sub(), o.bench(), o.feed(), o.top(), o.trace())
+	cmd.AddCommand(o.call(), o.attach(), o.pub(), o.sub(), o.bench(), o.feed(), o.top(), o.trace())
 	cmd.AddCommand(o.listings()...)
 	return cmd
 }
@@ -94,16 +93,14 @@ func (o *options) check() error {
 }
 
 // connect returns a client; it dials at the first call.
-func (o *options) connect() (*client.Client, error) {
-	if len(o.brokers.List) == 0 {
-		return nil, cli.Exitf(cli.Usage, "no broker is named: give --broker tcp://HOST:PORT, or set MD_BROKER")
+func (o *options) connect() (*client.Client, error) { return o.connectAs("") }
+
+// connectAs is connect under the name of an instance, "" for one of its own.
+func (o *options) connectAs(instance string) (*client.Client, error) {
+	if err := cli.Brokers(o.brokers.List); err != nil {
+		return nil, err
 	}
-	for _, e := range o.brokers.List {
-		if !strings.HasPrefix(e, "tcp://") && !strings.HasPrefix(e, "ipc://") {
-			return nil, cli.Exitf(cli.Usage, "--broker %s: want tcp://HOST:PORT or ipc:///PATH", e)
-		}
-	}
-	c, err := client.New(client.Config{Brokers: o.brokers.List, Timeout: o.timeout, Logger: logging.New("mdcli")})
+	c, err := client.New(client.Config{Brokers: o.brokers.List, Timeout: o.timeout, Instance: instance, Logger: logging.New("mdcli")})
 	if err != nil {
 		return nil, cli.Exit(cli.Usage, err)
 	}

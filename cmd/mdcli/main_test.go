@@ -78,11 +78,13 @@ func TestExitCodes(t *testing.T) {
 		{status(mdp.PeerLost, true), cli.TempFail, "op: peer lost: because (it may have run)"},
 		{status(mdp.Denied, false), cli.Denied, "op: denied: because"},
 		{status(mdp.BadRequest, false), cli.Protocol, "op: bad request: because"},
-		{status(mdp.TooBig, false), cli.Usage, "op: too big: because"},
+		{status(mdp.TooBig, false), cli.Usage, "op: too big: because; bounds are mdbroker's --max-message, and 64MiB of mdcli"},
 		{status(mdp.TooBig, true), cli.Failed, "op: too big: because (it may have run)"},
 		{status(mdp.Internal, false), cli.Internal, "op: internal: because"},
 		{fmt.Errorf("%w: last error: %w", client.ErrNoBroker, syscall.ECONNREFUSED), cli.Unavailable,
 			"op: no broker at tcp://127.0.0.1:1, tcp://127.0.0.1:2: connection refused; is mdbroker running there? --broker names others"},
+		{fmt.Errorf("%w: last error: dial: %w", client.ErrNoBroker, syscall.EACCES), cli.Denied,
+			"op: permission denied at tcp://127.0.0.1:1, tcp://127.0.0.1:2: a socket file is for its owner, and the group that mdbroker's --listen names"},
 		{fmt.Errorf("%w: tried x: last error: %w", client.ErrNoBroker, errors.New("odd greeting")), cli.Unavailable,
 			"op: no broker at tcp://127.0.0.1:1, tcp://127.0.0.1:2: odd greeting; is mdbroker running there? --broker names others"},
 		{fmt.Errorf("%w: tried x: last error: dial: %w", client.ErrNoBroker, &net.DNSError{Name: "x.invalid", IsNotFound: true}), cli.Unavailable,
@@ -144,10 +146,10 @@ func TestStream(t *testing.T) {
 func TestCell(t *testing.T) {
 	t.Parallel()
 	for want, v := range map[string]any{
-		"-": nil, "7": json.Number("7"), "true": true, "a,b": []any{"a", "b"}, "plain": "plain",
+		"-": nil, "7": json.Number("7"), "true": true, "a,b": []any{"a", "b"}, "false": false, "plain": "plain",
 		`"line\n"`: "line\n",
 	} {
-		if got := cell(v); got != want {
+		if got := cell(v); got != want || cell([]any{}) != "-" {
 			t.Errorf("cell(%#v) = %s, want %s", v, got, want)
 		}
 	}

@@ -68,11 +68,14 @@ func (o *options) top() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [SERVICE]...",
 		Short: "Watch services: rates, queues, workers, times",
-		Long: `top shows what each service (or those that are named) did in the last interval: calls
-answered and failed per second; requests queued, and the age of the oldest in
-milliseconds; requests running; workers, and how many of them are idle; linked
-brokers that offer it; the mean time of a call in microseconds, and percentiles of
-waiting for a worker and of running.
+		Long: `top shows what each service (or those that are named) does at the broker asked.
+
+Of the last interval: RATE and FAILED, calls answered and failed per second.
+Of now: QUEUE, requests that wait, and OLDEST_MS, the age of the oldest; RUNNING;
+WORKERS, and how many of them are IDLE; PEERS, linked brokers that offer it; MEAN_US,
+the time of a call at a worker, a mean in which recent calls count most.
+Since the broker's start: the percentiles of waiting for a worker (WAIT) and of
+running (RUN), in microseconds.
 
 On a terminal it shows that anew each interval until Ctrl-C. Elsewhere, and with -o
 json, it looks once, for one interval. -o jsonl prints one object per service and

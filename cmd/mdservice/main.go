@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -70,13 +69,8 @@ configuration.`,
 
 // connect returns a client of the mesh; it dials when it is first used.
 func (o *options) connect() (*client.Client, error) {
-	if len(o.brokers.List) == 0 {
-		return nil, cli.Exitf(cli.Usage, "no broker is named: give --broker tcp://HOST:PORT, or set MD_BROKER")
-	}
-	for _, e := range o.brokers.List {
-		if !strings.HasPrefix(e, "tcp://") && !strings.HasPrefix(e, "ipc://") {
-			return nil, cli.Exitf(cli.Usage, "--broker %s: want tcp://HOST:PORT or ipc:///PATH", e)
-		}
+	if err := cli.Brokers(o.brokers.List); err != nil {
+		return nil, err
 	}
 	c, err := client.New(client.Config{Brokers: o.brokers.List, Logger: o.log})
 	if err != nil {

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -159,9 +158,10 @@ func (o *options) runExec(ctx context.Context, cfg exec.Config) error {
 
 // check refuses what the library would take for its default.
 func (o *options) check() error {
+	if err := cli.Brokers(o.brokers.List); err != nil {
+		return err
+	}
 	switch {
-	case len(o.brokers.List) == 0:
-		return cli.Exitf(cli.Usage, "no broker is named: give --broker tcp://HOST:PORT, or set MD_BROKER")
 	case o.cfg.Service == "":
 		return cli.Exitf(cli.Usage, "no service is named: give --service NAME")
 	case o.cfg.Concurrency < 1:
@@ -171,12 +171,22 @@ func (o *options) check() error {
 	case o.cfg.DrainTimeout < 0:
 		return cli.Exitf(cli.Usage, "--drain-timeout %v: give 0 or more", o.cfg.DrainTimeout)
 	}
-	for _, e := range o.brokers.List {
-		if !strings.HasPrefix(e, "tcp://") && !strings.HasPrefix(e, "ipc://") {
-			return cli.Exitf(cli.Usage, "--broker %s: want tcp://HOST:PORT or ipc:///PATH", e)
+	return nil
+}
+
+// lookAround says once who answers in the brokers' place, where none does.
+func (o *options) lookAround(ctx context.Context, w *worker.Worker) {
+	lonely := func() []string {
+		select {
+		case <-w.Ready():
+			return nil
+		default:
+			return o.brokers.List
 		}
 	}
-	return nil
+	for _, who := range cli.LookAround(ctx, lonely) {
+		o.cfg.Logger.Warn("no broker there, trying on", "found", who)
+	}
 }
 
 // serve runs the worker until ctx ends.
@@ -201,6 +211,7 @@ func (o *options) serve(ctx context.Context) error {
 	if err := notify.Ready(); err != nil {
 		o.cfg.Logger.Warn("service manager not told", "error", err)
 	}
+	go o.lookAround(ctx, w)
 	err = w.Run(ctx)
 	if errors.Is(err, mdp.Denied) {
 		return cli.Exit(cli.Denied, err)

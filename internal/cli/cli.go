@@ -19,7 +19,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/mdmesh/mdmesh/internal/config"
 	"github.com/mdmesh/mdmesh/internal/logging"
 	"github.com/mdmesh/mdmesh/internal/version"
 )
@@ -147,6 +149,7 @@ func prepare(root *cobra.Command, started *bool) {
 		root.Flags().Bool("version", false, "print version, commit and Go version")
 	}
 	root.AddCommand(completionCommand(root.Name()), manCommand())
+	root.SetFlagErrorFunc(flagError)
 	completeSharedFlags(root)
 	walk(root, func(cmd *cobra.Command) {
 		switch {
@@ -160,6 +163,48 @@ func prepare(root *cobra.Command, started *bool) {
 		cmd.PreRunE = marked(cmd.PreRunE, started)
 		cmd.PersistentPreRunE = unlessCompleting(marked(cmd.PersistentPreRunE, started))
 	})
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil && help != root {
+		help.Args, help.Run, help.RunE = cobra.ArbitraryArgs, nil, helpFor
+		help.PersistentPreRunE = func(*cobra.Command, []string) error { return nil } // a file of flags has no say
+	}
+}
+
+// helpFor prints the help of the command that args name. Cobra's own prints the
+// program's for one that is not there, and calls that a success.
+func helpFor(cmd *cobra.Command, args []string) error {
+	found, rest, err := cmd.Root().Find(args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return chooseCommand(found, rest)
+	}
+	found.InitDefaultHelpFlag()
+	found.InitDefaultVersionFlag()
+	return found.Help()
+}
+
+// flagError says of a flag what to write instead.
+func flagError(cmd *cobra.Command, err error) error {
+	if bad, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return fmt.Errorf("invalid argument %q for --%s: %s", bad.GetValue(), bad.GetFlag().Name, config.Wanted(bad))
+	}
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok || unknown.GetSpecifiedShortnames() != "" {
+		return err
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	near := Near(unknown.GetSpecifiedName(), names)
+	if len(near) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; did you mean --%s?", err, strings.Join(near, " or --"))
 }
 
 func walk(cmd *cobra.Command, visit func(*cobra.Command)) {
@@ -211,6 +256,9 @@ func chooseCommand(cmd *cobra.Command, args []string) error {
 		if sub.IsAvailableCommand() && sub.Name() != "help" && sub.Name() != "completion" {
 			names = append(names, sub.Name())
 		}
+	}
+	if len(names) == 0 {
+		return noArgs(cmd, args)
 	}
 	choice := strings.Join(names, ", ")
 	if len(args) == 0 {

@@ -19,6 +19,7 @@ func tool(run runFunc) *cobra.Command {
 	root := &cobra.Command{Use: "tool"}
 	call := &cobra.Command{Use: "call SERVICE", Args: cobra.ExactArgs(1), RunE: run}
 	call.Flags().Int("count", 1, "")
+	call.Flags().Duration("wait", 0, "")
 	need := &cobra.Command{Use: "need", RunE: run}
 	need.Flags().String("name", "", "")
 	if err := need.MarkFlagRequired("name"); err != nil {
@@ -45,7 +46,11 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{"ok", "plain", nil, OK, ""},
 		{"unknown flag", "call --nope x", nil, Usage, "tool: unknown flag: --nope (see tool call --help)\n"},
-		{"bad flag value", "call --count many x", nil, Usage, `tool: invalid argument "many" for "--count" flag: ...`},
+		{"misspelt flag", "call --cuont 2 x", nil, Usage, "tool: unknown flag: --cuont; did you mean --count? (see tool call --help)\n"},
+		{"bad flag value", "call --count many x", nil, Usage, "tool: invalid argument \"many\" for --count: want a whole number (see tool call --help)\n"},
+		{"bad duration", "call --wait long x", nil, Usage, "tool: invalid argument \"long\" for --wait: want a duration such as 500ms, 5s or 1m30s (see tool call --help)\n"},
+		{"help for nothing", "help cal", nil, Usage, "tool: unknown command \"cal\"; did you mean call? (see tool help --help)\n"},
+		{"help for too much", "help plain x", nil, Usage, "tool: unexpected argument \"x\" (see tool help --help)\n"},
 		{"missing argument", "call", nil, Usage, "tool: accepts 1 arg(s), received 0 (see tool call --help)\n"},
 		{"stray argument", "plain x", nil, Usage, "tool: unexpected argument \"x\" (see tool plain --help)\n"},
 		{"required flag", "need", nil, Usage, "tool: required flag(s) \"name\" not set (see tool need --help)\n"},
@@ -101,9 +106,11 @@ func TestVersion(t *testing.T) {
 
 func TestHelpGoesToStdout(t *testing.T) {
 	t.Parallel()
-	var out, errs bytes.Buffer
-	if code := Run(t.Context(), tool(nil), []string{"--help"}, &out, &errs); code != OK || out.Len() == 0 || errs.Len() > 0 {
-		t.Errorf("code %d, %d bytes on stdout, stderr %q", code, out.Len(), errs.String())
+	for args, says := range map[string]string{"--help": "Available Commands", "help": "Available Commands", "call --help": "tool call SERVICE", "help call": "tool call SERVICE"} {
+		var out, errs bytes.Buffer
+		if code := Run(t.Context(), tool(func(*cobra.Command, []string) error { return nil }), strings.Fields(args), &out, &errs); code != OK || !strings.Contains(out.String(), says) || errs.Len() > 0 {
+			t.Errorf("%s: code %d, stdout %q, stderr %q", args, code, out.String(), errs.String())
+		}
 	}
 }
 

@@ -1,17 +1,14 @@
-package main
+package cli
 
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/mdmesh/mdmesh/zsock"
 )
 
 // How long whoever is at an endpoint may take to say who it is: unasked, and then
@@ -22,21 +19,27 @@ const (
 	question = "GET / HTTP/1.0\r\n\r\n"
 )
 
-// misfit is what went wrong in a handshake with something that speaks, but not as a
-// broker does for clients; "" for other errors.
-func misfit(err error) string {
-	for _, e := range []error{zsock.ErrVersion, zsock.ErrMechanism, zsock.ErrMetadata, zsock.ErrSocketType, zsock.ErrPeerError} {
-		if errors.Is(err, e) {
-			text := err.Error()
-			return text[strings.LastIndex(text, "zsock: ")+len("zsock: "):]
-		}
+// lookAfter is how long a daemon, which dials for as long as it runs, may be without a
+// broker before it looks who else answers.
+const lookAfter = 2 * time.Second
+
+// LookAround is Strangers for a daemon: it waits for a while, and looks at the
+// endpoints that lonely then returns. It blocks until then, or until ctx ends.
+func LookAround(ctx context.Context, lonely func() []string) []string {
+	timer := time.NewTimer(lookAfter)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return Strangers(lonely())
+	case <-ctx.Done():
+		return nil
 	}
-	return ""
 }
 
-// strangers looks who is at the endpoints where no broker was found, and says it of
-// those who speak something else than ZMTP.
-func strangers(endpoints []string) []string {
+// Strangers looks who is at the endpoints where no broker was found, and says it of
+// those who speak something else than ZMTP: "an HTTP server answers at tcp://...". It
+// takes about a second at most.
+func Strangers(endpoints []string) []string {
 	ctx, cancel := context.WithTimeout(context.Background(), lookFor)
 	defer cancel()
 	said := make([]string, len(endpoints))

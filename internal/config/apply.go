@@ -138,11 +138,25 @@ func apply(flags *pflag.FlagSet, flag *pflag.Flag, env string, file setting) err
 // which the place already says.
 func reason(err error) string {
 	if bad, ok := err.(*pflag.InvalidValueError); ok {
-		if cause := bad.Unwrap(); cause != nil {
-			return fmt.Sprintf("bad value %q: %v", bad.GetValue(), cause)
-		}
+		return fmt.Sprintf("bad value %q: %s", bad.GetValue(), Wanted(bad))
 	}
 	return err.Error()
+}
+
+// Wanted says what a flag that refused its value takes: in words of people where
+// pflag has only those of package strconv.
+func Wanted(bad *pflag.InvalidValueError) string {
+	switch kind := bad.GetFlag().Value.Type(); {
+	case strings.HasPrefix(kind, "int"), strings.HasPrefix(kind, "uint"):
+		return "want a whole number"
+	case strings.HasPrefix(kind, "float"):
+		return "want a number"
+	case kind == "bool":
+		return "want true or false"
+	case kind == "duration":
+		return "want a duration such as 500ms, 5s or 1m30s"
+	}
+	return fmt.Sprint(bad.Unwrap())
 }
 
 // settings reads the flags of cmd from the TOML text.

@@ -116,14 +116,14 @@ func TestApplyErrors(t *testing.T) {
 		{"key of another command", "page = \"x\"", "", "PATH:1:8: unknown key \"page\""},
 		{"unknown table", "[ingset]\nheartbeat = \"2s\"", "", "PATH:1:2: unknown table \"ingset\""},
 		{"dotted key", "a.b = 1", "", "PATH:1:7: unknown table \"a.b\""},
-		{"bad value", "heartbeat = \"soon\"", "", "PATH:1:13: bad value \"soon\": time: invalid duration \"soon\"\n  heartbeat = \"soon\"\n              ^"},
+		{"bad value", "heartbeat = \"soon\"", "", "PATH:1:13: bad value \"soon\": want a duration such as 500ms, 5s or 1m30s\n  heartbeat = \"soon\"\n              ^"},
 		{"bad value in list", "listen = [\"tcp://a:1\", \"nonsense\"]", "", "PATH:1:24: bad value \"nonsense\": \"nonsense\" is no endpoint; write tcp://HOST:PORT"},
 		{"list for one value", "heartbeat = [\"1s\"]", "", "PATH:1:1: heartbeat takes one value"},
 		{"table for one value", "heartbeat = {x = 1}", "", "PATH:1:13: heartbeat takes one value"},
 		{"not from a file", "config = \"x\"", "", "PATH:1:10: unknown key \"config\""},
 		{"syntax", "heartbeat = ", "", "PATH:1:"},
 		{"doubled", "name = \"a\"\nname = \"b\"", "", "PATH:2:1: "},
-		{"environment", "", "soon", "MD_HEARTBEAT: bad value \"soon\": time: invalid duration \"soon\""},
+		{"environment", "", "soon", "MD_HEARTBEAT: bad value \"soon\": want a duration such as 500ms, 5s or 1m30s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("MD_HEARTBEAT", c.env)

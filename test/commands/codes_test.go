@@ -82,15 +82,25 @@ func TestForeignPorts(t *testing.T) {
 		says string
 	}{
 		{"peers", []string{"peers", "pause", "b", "--http", strings.TrimPrefix(b.requests, "tcp://")}, "no HTTP is spoken"},
-		{"feed", []string{"feed", rows, "--timeout", "1s", "--to", web.Listener.Addr().String()}, "another port than mdservice ingest has"},
+		{"feed", []string{"feed", rows, "--to", web.Listener.Addr().String()}, "another port than mdservice ingest has"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if r := run(t, nil, c.args...); r.Code != 76 || !strings.Contains(r.Stderr, c.says) {
-				t.Errorf("exit code %d, stderr %q; want 76 and %q", r.Code, r.Stderr, c.says)
+			if r := run(t, nil, c.args...); r.Code != 76 || !strings.Contains(r.Stderr, c.says) || strings.Contains(r.Stderr, "no answer from ingest") {
+				t.Errorf("exit code %d, stderr %q; want 76 and %q, at once", r.Code, r.Stderr, c.says)
 			}
 		})
 	}
+}
+
+// TestDaemonsLookAround: those who try for ever say who answers in a broker's place.
+func TestDaemonsLookAround(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(web.Close)
+	endpoint := "tcp://" + web.Listener.Addr().String()
+	meshproc.Start(t, meshproc.Command(t, "mdworker", "--broker", endpoint, "echo")).Says(t, "an HTTP server answers at "+endpoint)
+	startBroker(t, "--peer", endpoint).Says(t, "an HTTP server answers at "+endpoint)
 }
 
 // TestListingOfAnotherTime: an answer that is no listing is 76, too.

@@ -41,6 +41,11 @@ func TestConfigErrors(t *testing.T) {
 		{"events open to the network", []string{"--subscribe", "tcp://0.0.0.0:0"}, 78, []string{"--subscribe", "--insecure"}},
 		{"http open to the network", []string{"--http", ":0"}, 78, []string{"--http :0", "--insecure"}},
 		{"hasty heartbeat", []string{"--heartbeat", "1ms"}, 78, []string{"heartbeat 1ms", "50ms or more"}},
+		{"no such group", []string{"--listen", "ipc:///run/x,group=nobody-at-all"}, 78, []string{"--listen ipc:///run/x", "unknown group nobody-at-all"}},
+		{"relative socket file", []string{"--listen", "ipc://tmp/x"}, 78, []string{"--listen ipc://tmp/x", "three slashes"}},
+		{"relative socket file of a peer", []string{"--peer", "ipc://tmp/x"}, 78, []string{"ipc://tmp/x", "three slashes"}},
+		{"misspelt flag", []string{"--heartbeet", "1s"}, 64, []string{"did you mean --heartbeat?"}},
+		{"odd number", []string{"--max-requests", "many"}, 64, []string{`invalid argument "many" for --max-requests: want a whole number`}},
 		{"odd size", []string{"--max-message", "lots"}, 64, []string{"64MiB"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -55,6 +60,21 @@ func TestConfigErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestMisspeltVariable: --check-config looks at the environment, too.
+func TestMisspeltVariable(t *testing.T) {
+	t.Parallel()
+	for variable, says := range map[string]string{
+		"MD_LISEN=tcp://127.0.0.1:0": "MD_LISEN: sets no flag of mdbroker; did you mean MD_LISTEN?", "MD_PORT_BASE=1": "", "MD_BROKER=x": "", "MD_LISTEN=tcp://127.0.0.1:0": "",
+	} {
+		cmd := meshproc.Command(t, "mdbroker", "--check-config")
+		cmd.Env = append(cmd.Env, variable)
+		r := meshproc.Run(t, cmd)
+		if says == "" && r.Code != 0 || says != "" && (r.Code != 78 || !strings.Contains(r.Stderr, says)) {
+			t.Errorf("%s: exit code %d, stderr %q; want %q", variable, r.Code, r.Stderr, says)
+		}
 	}
 }
 

@@ -23,8 +23,8 @@ func TestListings(t *testing.T) {
 	}{
 		{"services", "SERVICE WORKERS IDLE QUEUE RUNNING PEERS MEAN_US ANSWERED FAILED REDELIVERED", 2,
 			"name workers idle queue running oldest_ms mean_us octets peers requests answered failed redelivered late expired cancelled offloaded busy"},
-		{"workers", "SERVICE REMOTE DIALECT HOST PID SCOPE CONCURRENCY RUNNING", 2,
-			"service remote dialect host pid scope concurrency running since_ms version draining"},
+		{"workers", "SERVICE REMOTE DIALECT HOST PID SCOPE CONCURRENCY RUNNING SUSPECT", 2,
+			"service remote dialect host pid scope concurrency running since_ms version draining suspect"},
 		{"brokers", "NAME SELF ENDPOINTS PUBLISH SUBSCRIBE", 2, "name incarnation self endpoints"},
 		{"peers", "NAME ENDPOINT STATE RTT_US SINCE_MS REASON ERROR", 1, "name state rtt_us since_ms"},
 	} {
