@@ -147,7 +147,7 @@ func (c *Client) enter(x *exchange) error {
 		return ErrClosed
 	}
 	if limit := c.cfg.MaxMessage - mdp.MaxHead; int64(x.size) > limit {
-		return mdp.Errorf(mdp.TooBig, "%d octets, and this client sends %d at most", x.size, limit)
+		return mdp.Errorf(mdp.TooBig, "%d octets, and this client sends %d at most (MaxMessage)", x.size, limit)
 	}
 	c.start()
 	if n := len(c.free); n > 0 {
