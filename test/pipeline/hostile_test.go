@@ -240,7 +240,7 @@ func (r refusal) check(t *testing.T, m *mesh, dir string) {
 func TestWrongFlags(t *testing.T) {
 	t.Parallel()
 	for _, r := range []refusal{
-		{"mdbroker --lisen tcp://127.0.0.1:0", 64, `unknown flag: --lisen \(see mdbroker --help\)\n`},
+		{"mdbroker --lisen tcp://127.0.0.1:0", 64, `unknown flag: --lisen; did you mean --listen\? \(see mdbroker --help\)\n`},
 		{"mdbroker --heartbeat soon", 64, `"soon".*--heartbeat.*\(see mdbroker --help\)\n`},
 		{"mdbroker now", 64, `unexpected argument "now" \(see mdbroker --help\)\n`},
 		{"mdservice ingst", 64, `unknown command "ingst"; did you mean ingest\? \(see mdservice --help\)\n`},
