@@ -178,7 +178,7 @@ func TestOldGuestsPassOverNobodyForLong(t *testing.T) {
 		w := m.worker(b, "s", 1)
 		own.ask("s", "first")
 		first := w.take()
-		const n = 10 * maxPassed
+		const n = 3 * maxPassed
 		for i := range n {
 			h := mdp.Head{Token: uint64(i + 1), ID: mdp.RequestID{2, byte(i >> 8), byte(i)}, Attempt: 1, Hops: 1, Load: mdp.Load{ElapsedMs: 60_000}}
 			flood.send(mdp.Command{Kind: mdp.Request, Service: []byte("s"), Head: h}, "flood")

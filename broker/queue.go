@@ -105,8 +105,8 @@ func (l *line) getInLine() {
 }
 
 // maxPassed is how many turns of others, older ones, may go before a line where age
-// decides.
-const maxPassed = 32
+// decides: more than a healthy queue is long, or age would not decide after all.
+const maxPassed = 1_000
 
 // passed tells whether it is the line's turn, however young its requests are.
 func (l *line) passed() bool { return *l.queue.clock-l.stamp > maxPassed }
