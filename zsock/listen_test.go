@@ -1,0 +1,148 @@
+package zsock
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mdmesh/mdmesh/zsock/memsock"
+)
+
+func TestListenerEnds(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		h, client := newRecorder(), newRecorder()
+		l, err := Listen(tr.endpoint, Config{Type: Router, Network: tr.network}, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		c := dial(t, tr, l, Config{}, client)
+		connect(t, tr, l) // silent
+		l.StopAccepting()
+		l.StopAccepting()
+		if _, err := Dial(t.Context(), l.Endpoint(), Config{Type: Dealer, Network: tr.network}, client); err == nil {
+			t.Error("a stopped listener still accepts")
+		}
+		send(t, c, "drained")
+		receive(t, h.messages)
+		cancel()
+		if err := receive(t, done); err != nil {
+			t.Errorf("run: %v", err)
+		}
+		if len(h.closed) != 1 || !errors.Is(<-h.closed, ErrClosed) {
+			t.Error("the connection was not told before Run returned")
+		}
+		if got := l.Counters(); got.Open != 0 || got.Handshaking != 0 {
+			t.Errorf("left behind: %+v", got)
+		}
+	})
+}
+
+func TestConnectionLimits(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		h := newRecorder()
+		l := listen(t, tr, Config{MaxConns: 3, MaxHandshakes: 4, HandshakeTimeout: patience}, h)
+		var silent []*rawPeer
+		for range 6 {
+			silent = append(silent, &rawPeer{Conn: connect(t, tr, l), t: t})
+		}
+		// The two oldest are turned away; the youngest may still finish.
+		silent[0].ended()
+		silent[1].ended()
+		p := silent[5]
+		p.write(say(ready("DEALER")))
+		receive(t, h.opened)
+		if got := l.Counters(); got.Refused["max-handshakes"] != 2 || got.Handshaking != 3 || got.Open != 1 {
+			t.Errorf("counters %+v", got)
+		}
+		open(t, tr, l, "DEALER", 0)
+		open(t, tr, l, "DEALER", 0)
+		receive(t, h.opened)
+		receive(t, h.opened)
+		(&rawPeer{Conn: connect(t, tr, l), t: t}).ended()
+		if got := l.Counters(); got.Refused["max-conns"] != 1 || got.Open != 3 || len(h.closed) != 0 {
+			t.Errorf("counters %+v", got)
+		}
+		_ = p.Close()
+		receive(t, h.closed)
+		waitFor(t, func() bool { return l.Counters().Open == 2 })
+		open(t, tr, l, "DEALER", 0)
+		receive(t, h.opened)
+	})
+}
+
+// shortNetwork has no descriptors for the first tries.
+type shortNetwork struct {
+	*memsock.Net
+	failures int
+	at       []time.Time
+}
+
+type shortListener struct {
+	net.Listener
+	n *shortNetwork
+}
+
+func (n *shortNetwork) Listen(endpoint string) (net.Listener, error) {
+	l, err := n.Net.Listen(endpoint)
+	return &shortListener{l, n}, err
+}
+
+func (l *shortListener) Accept() (net.Conn, error) {
+	l.n.at = append(l.n.at, time.Now())
+	if len(l.n.at) <= l.n.failures {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+func TestAcceptBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &shortNetwork{Net: memsock.New(), failures: 12}
+		h := newRecorder()
+		tr := transport{"short", n, "tcp://broker:0", false}
+		l := listen(t, tr, Config{}, h)
+		dial(t, tr, l, Config{HandshakeTimeout: time.Minute}, newRecorder())
+		receive(t, h.opened)
+		synctest.Wait()
+		var waits []time.Duration
+		for i := 1; i < 13; i++ {
+			waits = append(waits, n.at[i].Sub(n.at[i-1])/time.Millisecond)
+		}
+		if want := []time.Duration{5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000, 1000}; !slices.Equal(waits, want) {
+			t.Errorf("waits of %d ms", waits)
+		}
+		if got := l.Counters().AcceptErrors; got != 12 {
+			t.Errorf("%d accept errors", got)
+		}
+	})
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	var b Backoff
+	for range 3 {
+		ceiling := 50 * time.Millisecond
+		for range 100 {
+			if d := b.Next(); d <= 0 || d > ceiling {
+				t.Fatalf("wait %v over %v", d, ceiling)
+			}
+			ceiling = min(2*ceiling, 2*time.Second)
+		}
+		b.Reset()
+	}
+	var longest time.Duration
+	for range 1000 {
+		longest = max(longest, b.Next())
+	}
+	if longest < time.Second {
+		t.Errorf("longest of 1,000 waits is %v", longest)
+	}
+}
