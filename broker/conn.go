@@ -49,6 +49,7 @@ type transport interface {
 	Queued() (messages, octets int)
 	Unsent() int
 	Reads() uint32
+	Writes() uint32
 	Turns() uint32
 	Precede()
 	Peer() zsock.Peer

@@ -140,13 +140,19 @@ func (s *service) dispatchAgain(batch *zsock.Batch, now int64) {
 // may take, or nil. A guest that only workers of scope local could take holds
 // nobody up.
 func (s *service) turn() *request {
-	own, guest := s.own.next(), s.guests.next()
 	switch {
 	case s.free == 0:
 		return nil
-	case guest == nil || s.meshFree == 0 || s.turning:
-		return own
-	case own == nil || guest.before(own):
+	case s.meshFree == 0 || s.turning:
+		return s.own.next()
+	}
+	return s.next()
+}
+
+// next is the request whose turn is next, of a client here or a guest, or nil.
+func (s *service) next() *request {
+	own, guest := s.own.next(), s.guests.next()
+	if own == nil || guest != nil && guest.before(own) {
 		return guest
 	}
 	return own

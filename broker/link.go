@@ -144,6 +144,7 @@ func (l *link) answer(batch *zsock.Batch, m *zsock.Msg) {
 	s.hearFrom(l, &cmd.Head.Load, cmd.Head.Flags&mdp.FlagNeed != 0, p.once, l.b.now())
 	p.answered(batch, cmd, m)
 	s.dispatch(batch)
+	s.level(batch, p, l.b.now())
 }
 
 // Bounds of what one peer may say.
@@ -206,6 +207,7 @@ func (l *link) hearState(batch *zsock.Batch, m *zsock.Msg) {
 			s.move(batch, now)
 		}
 		s.moveTo(batch, p, now)
+		s.level(batch, p, now)
 		s.mu.Unlock()
 	}
 }

@@ -26,6 +26,9 @@ type LinkState struct {
 	CostUs  int64  `json:"cost_us"`
 	// EventsLost counts the events that did not come over this link, up to now.
 	EventsLost uint64 `json:"events_lost"`
+	// Reads and Writes count system calls on the link since it came up, modulo 2^32.
+	Reads  uint32 `json:"reads"`
+	Writes uint32 `json:"writes"`
 }
 
 // States of a link.
@@ -222,7 +225,8 @@ func (b *Broker) downReasonLocked(name string) string {
 // state is one live link. Broker.mu is held for reading.
 func (l *link) state(name string, now int64) LinkState {
 	st := LinkState{Name: name, Endpoint: l.c.z.Peer().Remote, State: linkUp, Dialled: l.dialled != "", SinceMs: (now - l.since.Load()) / 1e6,
-		Zone: l.peer.Load().Zone, RTTUs: l.rtt.Load() / 1e3, CostUs: l.cost.Microseconds(), EventsLost: l.eventsLost.Load()}
+		Zone: l.peer.Load().Zone, RTTUs: l.rtt.Load() / 1e3, CostUs: l.cost.Microseconds(), EventsLost: l.eventsLost.Load(),
+		Reads: l.c.z.Reads(), Writes: l.c.z.Writes()}
 	if c := l.condition.Load(); c != nil {
 		st.State, st.Reason, st.SinceMs = c.state, c.reason, (now-c.since)/1e6
 	}

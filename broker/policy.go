@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -19,8 +20,9 @@ type standing struct {
 	queue   int
 	workers int // places in all
 	mean    time.Duration
-	need    bool // nothing is idle here
-	once    bool // some worker runs what it is given at most once
+	need    bool  // nothing is idle here
+	once    bool  // some worker runs what it is given at most once
+	next    int64 // when the request whose turn is next entered, 0 if none waits
 }
 
 // way is the road to a neighbour.
@@ -42,6 +44,7 @@ type ledger struct {
 	once    bool     // it has workers that run what they get at most once
 	behind  bool     // there are workers behind it, idle or busy
 	heardAt int64    // when that word came; 0: never
+	nextAt  int64    // when the request whose turn is next there entered, or later
 
 	sent     uint32 // requests sent there
 	received uint32 // requests got from there
@@ -113,6 +116,12 @@ func (l *ledger) hear(load *mdp.Load, need, once bool, now int64) (honest bool) 
 	}
 	l.load, l.need, l.once, l.heardAt = *load, need, once, now
 	l.load.Seen = seen
+	switch {
+	case load.Queue == 0: // who comes from now on is younger
+		l.nextAt = now
+	case load.WaitedUs > 0:
+		l.nextAt = now - int64(load.WaitedUs)*int64(time.Microsecond)
+	}
 	if l.markAt != 0 && int32(seen-l.mark) >= 0 {
 		l.mark, l.markAt = l.sent, now
 		if seen == l.sent {
@@ -183,6 +192,9 @@ func (s *standing) word(all []neighbour, i int, now int64) mdp.Load {
 		Queue:   uint32(s.queue),
 		MeanUs:  uint32(s.mean / time.Microsecond),
 		Workers: uint32(s.workers),
+	}
+	if s.next != 0 {
+		load.WaitedUs = uint32(min(max((now-s.next)/int64(time.Microsecond), 1), math.MaxUint32))
 	}
 	for k := range all {
 		if k != i && all[k].class <= all[i].class {
@@ -333,6 +345,14 @@ func (s *standing) waitsLonger(oneWay time.Duration) int {
 		mean = unknownMean
 	}
 	return int(oneWay * time.Duration(s.workers) / mean)
+}
+
+// youngerBy is how much younger the next request there must be than one here that is
+// not the next, for that to go there: more than the way, the next worker's coming free
+// there, and what clocks and reports are out by.
+func (v view) youngerBy(mean time.Duration) int64 {
+	free := v.mean / time.Duration(max(v.workers, 1))
+	return int64(max(mean/5, free, time.Millisecond) + 2*v.oneWay)
 }
 
 // byLot is the policy's source of chance.

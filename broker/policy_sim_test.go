@@ -19,22 +19,25 @@ import (
 func TestPool(t *testing.T) {
 	for _, test := range []struct {
 		brokers int
+		workers int // of each broker
 		load    float64
 		hot     float64 // part of the arrivals that enters broker 0; 0: all the same
 		seconds int
 		more    time.Duration // p99 of wait beyond that of one queue, at most
 		states  float64       // STATE messages a second and broker, at most
 	}{
-		{4, 0.8, 0, 30, 2500 * time.Microsecond, 300},
-		{4, 0.8, 0.7, 30, 2500 * time.Microsecond, 300},
-		{16, 0.8, 0, 6, 2 * time.Millisecond, 350},
-		{16, 0.8, 0.7, 6, 2 * time.Millisecond, 350},
-		{16, 0.9, 0, 8, 4 * time.Millisecond, 600},
-		{16, 0.9, 0.7, 8, 4 * time.Millisecond, 600},
+		{4, 4, 0.8, 0.25, 60, 4 * time.Millisecond, 250},
+		{4, 4, 0.8, 0.7, 60, 4 * time.Millisecond, 250},
+		{4, 10, 0.8, 0, 30, 2500 * time.Microsecond, 300},
+		{4, 10, 0.8, 0.7, 30, 2500 * time.Microsecond, 300},
+		{16, 10, 0.8, 0, 6, 2 * time.Millisecond, 350},
+		{16, 10, 0.8, 0.7, 6, 2 * time.Millisecond, 350},
+		{16, 10, 0.9, 0, 8, 4 * time.Millisecond, 600},
+		{16, 10, 0.9, 0.7, 8, 4 * time.Millisecond, 600},
 	} {
-		t.Run(fmt.Sprintf("%d brokers load %v hot %v", test.brokers, test.load, test.hot), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d brokers of %d load %v hot %v", test.brokers, test.workers, test.load, test.hot), func(t *testing.T) {
 			t.Parallel()
-			p := newPlant(uint64(test.brokers), test.brokers, test.load, test.hot)
+			p := newPlant(uint64(test.brokers), test.brokers, test.workers, test.load, test.hot)
 			p.run(time.Duration(test.seconds) * time.Second)
 			ideal := p.ideal()
 			p99, p999, want := quantile(p.waits, 0.99), quantile(p.waits, 0.999), quantile(ideal, 0.99)
@@ -55,8 +58,6 @@ const (
 	simHop     = 200 * time.Microsecond
 	simRefresh = time.Second
 )
-
-const simWorkers = 10 // of each broker
 
 // plant is a full mesh of brokers with workers, and all that is under way in it.
 type plant struct {
@@ -118,12 +119,12 @@ func (e *simEvents) Pop() any {
 	return x
 }
 
-func newPlant(seed uint64, brokers int, load, hot float64) *plant {
+func newPlant(seed uint64, brokers, workers int, load, hot float64) *plant {
 	p := &plant{rand: rand.New(rand.NewPCG(seed, 7)), work: rand.New(rand.NewPCG(seed, 8)), hot: hot, now: 1}
-	p.rate = load * float64(brokers*simWorkers) / float64(10*time.Millisecond)
+	p.rate = load * float64(brokers*workers) / float64(10*time.Millisecond)
 	road := way{oneWay: simHop, class: latencyClass(simHop, false), patience: patience(2*simHop, updateEvery(brokers-1, simHop))}
 	for id := range brokers {
-		b := &simBroker{id: id, free: simWorkers, workers: simWorkers}
+		b := &simBroker{id: id, free: workers, workers: workers}
 		for range brokers - 1 {
 			b.others = append(b.others, neighbour{&ledger{}, road})
 		}
@@ -170,11 +171,13 @@ func (p *plant) nextArrival() {
 	})
 }
 
-func (b *simBroker) to(id int) *neighbour {
+func (b *simBroker) to(id int) *neighbour { return &b.others[b.index(id)] }
+
+func (b *simBroker) index(id int) int {
 	if id > b.id {
 		id--
 	}
-	return &b.others[id]
+	return id
 }
 
 func (b *simBroker) idOf(i int) int {
@@ -185,7 +188,11 @@ func (b *simBroker) idOf(i int) int {
 }
 
 func (b *simBroker) standing() standing {
-	return standing{idle: b.free, queue: len(b.queue), workers: b.workers, mean: b.mean.duration(), need: b.free == 0}
+	s := standing{idle: b.free, queue: len(b.queue), workers: b.workers, mean: b.mean.duration(), need: b.free == 0}
+	if len(b.queue) > 0 {
+		s.next = b.queue[0].entered
+	}
+	return s
 }
 
 // arrive is service.place.
@@ -251,6 +258,7 @@ func (p *plant) send(b *simBroker, i int, job *simJob) {
 		p.arrive(to, job)
 		p.changed(to)
 		p.move(to)
+		p.level(to, to.index(b.id))
 	})
 }
 
@@ -262,10 +270,7 @@ func (p *plant) answer(b *simBroker, job *simJob) {
 	}
 	home := p.brokers[job.path[len(job.path)-1]]
 	s := b.standing()
-	i := home.id
-	if i > b.id {
-		i--
-	}
+	i := b.index(home.id)
 	load := s.word(b.others, i, p.now)
 	b.others[i].confirmed()
 	p.after(simHop, func() {
@@ -279,6 +284,7 @@ func (p *plant) hear(b *simBroker, from int, load *mdp.Load, need bool) {
 		panic("confirmed more than was sent")
 	}
 	p.move(b)
+	p.level(b, b.index(from))
 }
 
 // move is service.move.
@@ -302,7 +308,7 @@ func (p *plant) move(b *simBroker) {
 	}
 }
 
-// sendBack is service.sendBack.
+// sendBack is the second half of service.moveTo.
 func (p *plant) sendBack(b *simBroker, i int) {
 	n, s, home := &b.others[i], b.standing(), p.brokers[b.idOf(i)]
 	for at := s.waitsLonger(n.oneWay); at < len(b.queue); {
@@ -314,16 +320,44 @@ func (p *plant) sendBack(b *simBroker, i int) {
 			at++
 			continue
 		}
-		b.queue = slices.Delete(b.queue, at, at+1)
 		n.returned()
-		job.path = job.path[:len(job.path)-2]
-		job.hops++
-		load := s.word(b.others, i, p.now)
-		n.confirmed()
-		p.after(simHop, func() {
-			p.hear(home, b.id, &load, s.need)
-			p.arrive(home, job)
-		})
+		p.returned(b, i, at)
+	}
+}
+
+// returned is service.sendBack and what the home does then.
+func (p *plant) returned(b *simBroker, i, at int) {
+	job, home := b.queue[at], p.brokers[b.idOf(i)]
+	b.queue = slices.Delete(b.queue, at, at+1)
+	job.path = job.path[:len(job.path)-2]
+	job.hops++
+	s := b.standing()
+	load := s.word(b.others, i, p.now)
+	b.others[i].confirmed()
+	p.after(simHop, func() {
+		p.hear(home, b.id, &load, s.need)
+		p.arrive(home, job)
+	})
+}
+
+// level is service.level.
+func (p *plant) level(b *simBroker, i int) {
+	n := &b.others[i]
+	v := n.view(n.way, p.now)
+	until := n.nextAt - v.youngerBy(b.mean.duration())
+	for at := 1; at < len(b.queue) && !v.suspect && v.workers > 0 && b.queue[at].entered < until; at++ {
+		job := b.queue[at]
+		switch {
+		case job.hops > 0 && !slices.Contains(job.path, b.idOf(i)):
+			b.queue = slices.Delete(b.queue, at, at+1)
+			p.send(b, i, job)
+		case len(job.path) > 1 && job.path[len(job.path)-2] == b.idOf(i):
+			p.returned(b, i, at)
+		default:
+			continue
+		}
+		n.nextAt = job.entered
+		return
 	}
 }
 
@@ -364,7 +398,7 @@ func (p *plant) tell(b *simBroker, full bool) {
 
 // ideal is how long the same requests wait in one queue for all workers.
 func (p *plant) ideal() []time.Duration {
-	free := make([]int64, len(p.brokers)*simWorkers) // when each worker is
+	free := make([]int64, len(p.brokers)*p.brokers[0].workers) // when each worker is
 	var waits []time.Duration
 	for _, a := range p.arrivals {
 		first := 0

@@ -137,21 +137,21 @@ func (r *request) before(other *request) bool {
 }
 
 // after finds the first request that may be taken among those that have skip others
-// before them, as clients take turns of one, or nil. It looks at a bounded number.
-func (q *queue) after(skip int, may func(*request) bool) *request {
+// before them, as clients take turns of one, or nil. It looks at so many at most.
+func (q *queue) after(skip, looks int, may func(*request) bool) *request {
 	if q.n <= skip {
 		return nil
 	}
 	depth, deeper := skip/q.turns.n, skip%q.turns.n
 	looked := 0
-	for l := q.turns.first; l != nil && looked < maxLookedThrough; l = l.turn.next {
+	for l := q.turns.first; l != nil && looked < looks; l = l.turn.next {
 		d := depth
 		if deeper > 0 {
 			deeper--
 			d++
 		}
 		r := l.requests.first
-		for ; r != nil && looked < maxLookedThrough && (d > 0 || !may(r)); r = r.waiting.next {
+		for ; r != nil && looked < looks && (d > 0 || !may(r)); r = r.waiting.next {
 			looked++
 			d--
 		}

@@ -50,6 +50,7 @@ func (s *service) hearRequest(batch *zsock.Batch, l *link, cmd *mdp.Command, now
 	s.hearFrom(l, &cmd.Head.Load, cmd.Head.Flags&mdp.FlagNeed != 0, p.once, now)
 	s.changed()
 	s.moveTo(batch, p, now)
+	s.level(batch, p, now)
 }
 
 // silent tells whether an entry says nothing at all.
@@ -64,6 +65,9 @@ func (p *route) offersNow(now int64) bool {
 func (s *service) standing() standing {
 	st := standing{idle: s.meshFree, queue: s.queued(), workers: s.meshCapacity, mean: s.mean.duration(),
 		need: s.free == 0, once: s.onceWorkers > 0}
+	if r := s.next(); r != nil {
+		st.next = r.entered
+	}
 	if s.b.draining.Load() {
 		st.idle, st.workers = 0, 0
 	}
@@ -172,78 +176,6 @@ func (s *service) handTo(batch *zsock.Batch, r *request, p *route, now int64) bo
 	s.dequeue(r, true)
 	return true
 }
-
-// move hands queued requests to peers that have room. Where nobody works here,
-// requests go on as if they came now; else those that gain by it.
-func (s *service) move(batch *zsock.Batch, now int64) {
-	if len(s.routes) == 0 || s.queued() == 0 {
-		return
-	}
-	for _, p := range s.routes {
-		s.moveTo(batch, p, now)
-	}
-	if s.capacity == 0 || s.b.draining.Load() {
-		for r := s.own.next(); r != nil && s.offload(batch, r, now); r = s.own.next() {
-		}
-	}
-}
-
-// moveTo hands a peer that is believed idle the first requests in turn that would
-// wait here for longer than the way takes, and gives back what came from there.
-func (s *service) moveTo(batch *zsock.Batch, p *route, now int64) {
-	if s.own.n+s.guests.n == 0 || p.believedIdle() <= 0 {
-		return
-	}
-	v := p.view(p.link.way(), now)
-	if v.suspect {
-		return
-	}
-	st := standing{workers: s.capacity, mean: s.mean.duration()}
-	skip := st.waitsLonger(v.oneWay)
-	for p.believedIdle() > 0 {
-		r := s.after(skip, p)
-		if r == nil || !s.handTo(batch, r, p, now) {
-			break
-		}
-	}
-	s.sendBack(batch, p, skip)
-}
-
-// sendBack answers requests of a peer that nobody here has started with NOT_TAKEN,
-// as many as it is believed to have idle workers for: nothing goes back where it came
-// from over a hop, and would wait here beside them.
-func (s *service) sendBack(batch *zsock.Batch, p *route, skip int) {
-	theirs := func(r *request) bool { return r.from.conn == p.link.c && !r.mayHaveRun() }
-	for p.believedIdle() > 0 && skip < s.own.n+s.guests.n {
-		r := s.guests.after(skip*s.guests.n/(s.own.n+s.guests.n), theirs)
-		if r == nil {
-			return
-		}
-		p.returned()
-		s.b.count.requestsReturned.Add(1)
-		s.fail(batch, r, mdp.Errorf(mdp.NotTaken, "there are idle workers where it came from"))
-	}
-}
-
-// after is the older one of the two requests, of clients here and of guests, that
-// have skip others before them and may go to the peer; nil if there is none.
-func (s *service) after(skip int, p *route) *request {
-	may := func(r *request) bool { return s.mayGo(r, p) }
-	all := s.own.n + s.guests.n
-	if skip >= all {
-		return nil
-	}
-	own := s.own.after(skip*s.own.n/all, may)
-	guest := s.guests.after(skip*s.guests.n/all, may)
-	if own == nil || guest != nil && guest.entered < own.entered {
-		return guest
-	}
-	return own
-}
-
-// maxLookedThrough bounds the search for a request that may move to one peer, and
-// for the place of a request whose age a peer told.
-const maxLookedThrough = 1000
 
 // routeFlags are the flags of a request that a peer is told. Whether to wait for
 // a worker is for the home broker to say.

@@ -177,6 +177,7 @@ func (w *world) connect(latency time.Duration, arrive func(*message), ended func
 }
 
 func (x *wire) Reads() uint32         { return x.reads }
+func (x *wire) Writes() uint32        { return 0 }
 func (x *wire) Turns() uint32         { return x.turns }
 func (x *wire) Queued() (int, int)    { return 0, 0 }
 func (x *wire) Unsent() int           { return x.flying }

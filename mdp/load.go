@@ -27,13 +27,15 @@ type Load struct {
 	Via     uint32 // idle workers the sender believes its other links have
 	MeanUs  uint32 // mean service time in microseconds
 	Workers uint32 // workers registered at the sender
-	// ElapsedMs is the request's time since it entered the mesh; not in STATE.
-	ElapsedMs uint32
+	// ElapsedMs is the request's time since it entered the mesh, WaitedUs that of the
+	// one whose turn is next at the sender, 0 if none waits; neither is in STATE.
+	ElapsedMs, WaitedUs uint32
 }
 
 func (l *Load) decode(p []byte) {
 	l.decodeState(p)
 	l.ElapsedMs = binary.BigEndian.Uint32(p[24:])
+	l.WaitedUs = binary.BigEndian.Uint32(p[28:])
 }
 
 func (l *Load) decodeState(p []byte) {
@@ -48,7 +50,7 @@ func (l *Load) decodeState(p []byte) {
 func (l *Load) append(dst []byte) []byte {
 	dst = l.appendState(dst)
 	dst = binary.BigEndian.AppendUint32(dst, l.ElapsedMs)
-	return binary.BigEndian.AppendUint32(dst, 0)
+	return binary.BigEndian.AppendUint32(dst, l.WaitedUs)
 }
 
 func (l *Load) appendState(dst []byte) []byte {
@@ -64,7 +66,7 @@ type StateEntry struct {
 	Need    bool // the sender has no idle worker for it
 	Once    bool // some of its workers run what they get at most once
 	Behind  bool // there are workers, busy ones too, at brokers linked with it
-	Load    Load // ElapsedMs is not carried
+	Load    Load // ElapsedMs and WaitedUs are not carried
 }
 
 // AppendState writes one entry onto dst: n 1, name n, bits 1, load 24. The name

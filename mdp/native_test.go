@@ -58,9 +58,9 @@ var golden = []struct {
 		4d4450423033 08 00 0000000000000000 00000000000000000000000000000000 000000fa 0000 0000 00 00`},
 	{"peer final with its load entry", Command{Role: Peer, Kind: Final, Service: []byte("echo"),
 		Head: Head{Flags: FlagNeed, Token: 1<<64 - 1, ID: id0, Attempt: 1,
-			Load: Load{Seen: 1, Idle: 2, Queue: 3, Via: 4, MeanUs: 5, Workers: 6, ElapsedMs: 7}}}, `
+			Load: Load{Seen: 1, Idle: 2, Queue: 3, Via: 4, MeanUs: 5, Workers: 6, ElapsedMs: 7, WaitedUs: 8}}}, `
 		4d4450423033 05 40 ffffffffffffffff ` + goldID + ` 00000000 0001 0000 00 04 6563686f
-		00000001 00000002 00000003 00000004 00000005 00000006 00000007 00000000`},
+		00000001 00000002 00000003 00000004 00000005 00000006 00000007 00000008`},
 }
 
 func TestNativeGolden(t *testing.T) {

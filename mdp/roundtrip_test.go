@@ -44,6 +44,7 @@ func drawNative(t *rapid.T) Command {
 	if hasLoad(c.Role, c.Kind) {
 		c.Head.Load = drawLoad(t)
 		c.Head.Load.ElapsedMs = rapid.Uint32().Draw(t, "elapsed")
+		c.Head.Load.WaitedUs = rapid.Uint32().Draw(t, "waited")
 	}
 	if rapid.Bool().Draw(t, "mapped") {
 		c.Map = rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "map")

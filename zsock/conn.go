@@ -68,6 +68,7 @@ type Conn struct {
 	beyond    int    // octets of small messages, taken since the queue was last below its mark
 	taken     uint32 // messages for sending, ever
 	unwritten uint32 // of these the last ones, dropped before an octet of them was written
+	writes    uint32 // that brought octets on their way, ever
 }
 
 // tryWriter is what connections that are not sockets may have: a write that never
@@ -128,10 +129,19 @@ func Dial(ctx context.Context, endpoint string, cfg Config, h Handler) (*Conn, e
 // Peer is who is at the other end.
 func (c *Conn) Peer() Peer { return c.peer }
 
-// Reads counts how often octets have come, of whole messages or of parts. Whoever
+// Reads counts how often octets have come, of whole messages or of parts, one system
+// call each. Whoever
 // looks twice and sees it grow knows that the peer is alive, also while a message
 // larger than the link is fast is under way.
 func (c *Conn) Reads() uint32 { return c.in.reads.Load() }
+
+// Writes counts how often octets have gone, one system call each; it wraps, as Reads
+// does.
+func (c *Conn) Writes() uint32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.writes
+}
 
 // Turns counts how often whoever reads this connection, and others beside it, has begun
 // and ended to handle what came: it is odd in between. Whoever looks twice and sees the

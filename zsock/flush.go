@@ -155,6 +155,9 @@ func (c *Conn) finishLater() {
 func (c *Conn) settle(n int, err error) bool {
 	c.cur.wrote(n)
 	c.octets -= n
+	if n > 0 {
+		c.writes++
+	}
 	if err != nil || c.closed.Load() {
 		c.retire()
 		c.writing = false

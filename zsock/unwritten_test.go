@@ -24,7 +24,11 @@ func TestUnwritten(t *testing.T) {
 			b.FlushNow()
 			return n
 		}
+		writes := c.Writes()
 		arrived := number("small")
+		if n := c.Writes() - writes; n != 1 {
+			t.Errorf("one message took %d writes", n)
+		}
 		half := number(strings.Repeat("x", 32<<20)) // more than any kernel takes
 		behind := [...]uint32{number("y"), number("z")}
 		if c.Unwritten(behind[1]) {

@@ -84,7 +84,9 @@ type state struct {
 		Peers int    `json:"peers"`
 	} `json:"services"`
 	Peers []struct {
-		State string `json:"state"`
+		State  string `json:"state"`
+		Reads  uint32 `json:"reads"`
+		Writes uint32 `json:"writes"`
 	} `json:"peers"`
 	Counters map[string]uint64 `json:"counters"`
 }

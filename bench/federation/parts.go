@@ -115,7 +115,7 @@ func hopShape(ctx context.Context, spell time.Duration, apart bool, h *report.Ho
 	if _, err := ask(ctx, &g, entry, c); err != nil { // warm up
 		return err
 	}
-	before, err := costs(entry, far)
+	before, err := costs(ctx, entry, far)
 	if err != nil {
 		return err
 	}
@@ -123,15 +123,17 @@ func hopShape(ctx context.Context, spell time.Duration, apart bool, h *report.Ho
 	if err != nil {
 		return err
 	}
-	after, err := costs(entry, far)
+	after, err := costs(ctx, entry, far)
 	if err != nil {
 		return err
 	}
 	calls := float64(r.Calls)
 	cpu := func(i int) float64 { return float64(after[i].cpu-before[i].cpu) / 1e3 / calls }
-	per := func(i int) float64 { return calls / float64(after[i].calls-before[i].calls) }
+	per := func(after, before uint32) float64 { return calls / float64(max(after-before, 1)) }
 	if apart {
-		h.Rate, h.EntryCPU, h.FarCPU, h.EntryPer, h.FarPer = r.Rate, cpu(0), cpu(1), per(0), per(1)
+		h.Rate, h.EntryCPU, h.FarCPU = r.Rate, cpu(0), cpu(1)
+		h.EntryWrites, h.EntryReads = per(after[0].writes, before[0].writes), per(after[0].reads, before[0].reads)
+		h.FarWrites, h.FarReads = per(after[1].writes, before[1].writes), per(after[1].reads, before[1].reads)
 	} else {
 		h.Direct, h.DirectCPU = r.Rate, cpu(0)
 	}
@@ -140,18 +142,23 @@ func hopShape(ctx context.Context, spell time.Duration, apart bool, h *report.Ho
 
 // cost is what a broker has used so far.
 type cost struct {
-	cpu   time.Duration
-	calls int64 // system calls
+	cpu           time.Duration
+	reads, writes uint32 // system calls on its links
 }
 
-func costs(nodes ...*node) (out []cost, err error) {
+func costs(ctx context.Context, nodes ...*node) (out []cost, err error) {
 	for _, b := range nodes {
 		var c cost
 		if c.cpu, err = b.proc.CPU(); err != nil {
 			return nil, err
 		}
-		if c.calls, err = b.proc.Calls(); err != nil {
+		s, err := b.state(ctx)
+		if err != nil {
 			return nil, err
+		}
+		for _, p := range s.Peers {
+			c.reads += p.Reads
+			c.writes += p.Writes
 		}
 		out = append(out, c)
 	}

@@ -92,18 +92,3 @@ func parseStatus(status string) (m Memory) {
 	}
 	return m
 }
-
-// Calls returns how many read and write system calls the process has made so far.
-func (p *Proc) Calls() (n int64, err error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.PID()))
-	if err != nil {
-		return 0, fmt.Errorf("read system calls of %s: %w", p.Name, err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if key, value, _ := strings.Cut(line, ":"); key == "syscr" || key == "syscw" {
-			one, _ := strconv.ParseInt(strings.TrimSpace(value), 10, 64) // the kernel writes numbers
-			n += one
-		}
-	}
-	return n, nil
-}

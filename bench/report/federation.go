@@ -37,16 +37,18 @@ type FederatedPoint struct {
 }
 
 // Hop is shape iii with clients at one broker and workers at the other, beside both
-// at one. CPU is in us per call; calls by read and write system calls, all
-// connections of a broker.
+// at one. CPU is in us per call; the last four are calls by system call on the link.
 type Hop struct {
 	Direct    float64 `json:"direct_rate"`
 	DirectCPU float64 `json:"direct_cpu_us"`
 	Rate      float64 `json:"rate"`
 	EntryCPU  float64 `json:"entry_cpu_us"`
 	FarCPU    float64 `json:"far_cpu_us"`
-	EntryPer  float64 `json:"entry_calls_per_system_call"`
-	FarPer    float64 `json:"far_calls_per_system_call"`
+	// The entry broker writes requests and reads answers.
+	EntryWrites float64 `json:"entry_calls_per_write"`
+	EntryReads  float64 `json:"entry_calls_per_read"`
+	FarReads    float64 `json:"far_calls_per_read"`
+	FarWrites   float64 `json:"far_calls_per_write"`
 }
 
 // Name is how tables call the topology.
@@ -78,8 +80,8 @@ func (f *Federation) Print(out io.Writer) error {
 	fmt.Fprintf(out, "\nentry broker idle: %d of %d calls left it (to reach: 0)\n", f.IdleLeft, f.IdleCalls)
 	fmt.Fprintf(out, "2 workers here, 8 at the peer, 20 ms each, 16 callers here: %.0f calls/s (to reach: >= 370 of 500), %.0f without the peer\n", f.UnevenRate, f.UnevenAlone)
 	if h := f.Hop; h != nil {
-		fmt.Fprintf(out, "a hop in shape iii: %.0f calls/s for %.0f; CPU us per call %.2f at the entry and %.2f at the far broker, for %.2f; calls per system call %.2f and %.2f\n",
-			h.Rate, h.Direct, h.EntryCPU, h.FarCPU, h.DirectCPU, h.EntryPer, h.FarPer)
+		fmt.Fprintf(out, "a hop in shape iii: %.0f calls/s for %.0f; CPU us per call %.2f at the entry and %.2f at the far broker, for %.2f; on the link %.1f calls per write and %.1f per read at the entry, %.1f per read and %.1f per write at the far broker\n",
+			h.Rate, h.Direct, h.EntryCPU, h.FarCPU, h.DirectCPU, h.EntryWrites, h.EntryReads, h.FarReads, h.FarWrites)
 	}
 	return nil
 }

@@ -52,6 +52,8 @@ var allListings = []listing{
 			{"name", "of the peer, if known"}, {"endpoint", "dialled, or its address"}, {"state", "up; slow: late; blocked: works and gets nothing; down"},
 			{"reason", "of slow and blocked"}, {"zone", "where the peer stands"}, {"cost_us", "configured for the link"},
 			{"events_lost", "that did not come over the link"},
+			{"reads", "system calls that brought something over the link, since it came up"},
+			{"writes", "system calls that sent something over it"},
 			{"dialled", "true: by this broker"}, {"since_ms", "in this state"}, {"rtt_us", "round trip, if up"},
 			{"error", "the last, if down"},
 		},

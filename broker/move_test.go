@@ -1,0 +1,139 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+)
+
+// What came over a link and waits goes back where it came from when there is room
+// there, no more than that, and never what a worker has.
+func TestWaitingGuestsGoBackToIdleWorkers(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w := m.worker(b, "s", 1)
+		p := m.fakePeer(b, "p")
+		p.ask("s", "runs", asID(1))
+		running := w.take()
+		p.ask("s", "waits", asID(2))
+		m.pass(time.Millisecond)
+		p.ask("s", "waits, too", asID(3))
+		m.pass(10 * time.Millisecond)
+		p.state("s", mdp.Load{Idle: 1, Workers: 4, MeanUs: 10_000})
+		f := p.nextFinal()
+		if mdp.Status(f.Head.Status) != mdp.NotTaken || f.Head.ID != (mdp.RequestID{1, 15: 2}) {
+			t.Errorf("%v of %v came back", mdp.Status(f.Head.Status), f.Head.ID)
+		}
+		m.pass(100 * time.Millisecond)
+		m.wantCount(b, "requests_returned", 1)
+		w.answer(running, "y")
+		if f := p.nextFinal(); mdp.Status(f.Head.Status) != mdp.OK {
+			t.Errorf("%v", f.err())
+		}
+		if r := w.take(); r.body() != "waits, too" {
+			t.Errorf("the worker got %q", r.body())
+		}
+	})
+}
+
+// The home of a request that comes back runs it itself, without an attempt more.
+func TestReturnedRequestRunsAtHome(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		a, b := linked(m)
+		far := m.worker(b, "s", 1)
+		c := m.client(a, "c")
+		m.pass(100 * time.Millisecond)
+		c.ask("s", "runs there")
+		far.take()
+		h := c.ask("s", "waits there")
+		m.settle()
+		m.wantCount(a, "offloaded", 2)
+		m.pass(100 * time.Millisecond)
+		home := m.worker(a, "s", 1)
+		r := home.take()
+		if r.Head.ID != h.ID || r.Head.Attempt != 1 {
+			t.Errorf("the worker at home got %+v", r.Head)
+		}
+		home.answer(r, "y")
+		c.answered(h, mdp.OK, "y")
+		m.wantCount(b, "requests_returned", 1)
+	})
+}
+
+// Of what waits here, the first one that has another before it goes to a busy peer whose
+// next one came later; with no more than the next waiting, or where the peer's is as
+// old, nothing does.
+func TestOlderRequestsGoWhereTheyAreNext(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, c, p := m.worker(b, "s", 1), m.client(b, "c"), m.fakePeer(b, "p")
+		for _, body := range []string{"runs", "next", "second", "third"} {
+			c.ask("s", body)
+			m.pass(10 * time.Millisecond)
+		}
+		w.take()
+		busy := mdp.Load{Workers: 1, MeanUs: 1_000}
+		busy.Queue, busy.WaitedUs = 1, 60_000
+		p.ask("s", "older", asID(1), func(h *mdp.Head) { h.Load = busy })
+		m.pass(10 * time.Millisecond)
+		m.wantCount(b, "offloaded", 0) // the peer's next is older than all here
+
+		p.state("s", mdp.Load{Workers: 1, MeanUs: 1_000}) // nothing waits there any more
+		r := p.nextRequest()
+		if r.body() != "second" {
+			t.Errorf("%q went, want the second", r.body())
+		}
+		m.pass(10 * time.Millisecond)
+		m.wantCount(b, "offloaded", 1) // that one is next there now
+	})
+}
+
+// What a peer lent goes back by its age as well, as it may not go over a hop.
+func TestOlderGuestsGoHome(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, p := m.worker(b, "s", 1), m.fakePeer(b, "p")
+		for i, body := range []string{"runs", "next", "second"} {
+			p.ask("s", body, asID(byte(i+1)))
+			m.pass(10 * time.Millisecond)
+		}
+		w.take()
+		p.state("s", mdp.Load{Workers: 4, MeanUs: 1_000})
+		f := p.nextFinal()
+		if mdp.Status(f.Head.Status) != mdp.NotTaken || f.Head.ID != (mdp.RequestID{1, 15: 3}) {
+			t.Errorf("%v of %v came back", mdp.Status(f.Head.Status), f.Head.ID)
+		}
+		if f.Head.Load.WaitedUs < 20_000 {
+			t.Errorf("told that the next one waits for %d us", f.Head.Load.WaitedUs)
+		}
+		m.pass(10 * time.Millisecond)
+		m.wantCount(b, "requests_returned", 1)
+	})
+}
+
+// A request that comes back again and again stays at home.
+func TestNoRequestIsHandedAboutForEver(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, c, p := m.worker(b, "s", 1), m.client(b, "c"), m.fakePeer(b, "p")
+		for _, body := range []string{"runs", "next", "second"} {
+			c.ask("s", body)
+			m.pass(10 * time.Millisecond)
+		}
+		w.take()
+		p.state("s", mdp.Load{Workers: 1, MeanUs: 1_000})
+		for seen := range uint32(maxReturns) {
+			r := p.nextRequest()
+			back := mdp.Command{Kind: mdp.Final, Service: []byte("s"), Head: mdp.Head{Token: r.Head.Token, ID: r.Head.ID,
+				Load: mdp.Load{Workers: 1, MeanUs: 1_000, Seen: seen + 1}}}
+			back.SetError(mdp.Errorf(mdp.NotTaken, "no"))
+			p.send(back)
+		}
+		m.pass(100 * time.Millisecond)
+		m.wantCount(b, "offloaded", maxReturns)
+		if n := b.Services()[0].Queue; n != 2 {
+			t.Errorf("%d queued, want both", n)
+		}
+	})
+}
