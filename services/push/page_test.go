@@ -156,6 +156,96 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestCards looks at what a newcomer reads: every figure of a card is a mean, says so
+// and has its unit, and nothing is cut at any width.
+func TestCards(t *testing.T) {
+	t.Parallel()
+	ctx := browser(t)
+	st := mem.NewStore()
+	long := "mesh." + strings.Repeat("unbroken", 20) + ".rss_bytes"
+	for n := range 30 {
+		for _, series := range []string{"memory.used_bytes", "disk.vda.read_bytes", "mesh.mdservice.hostmetrics.cpu", long} {
+			p := tenSeconds(series, n, float64(n+1)*(1<<29)) // half a GiB more each
+			p.Min, p.Max, p.Last = -1e300, 1e300, 7e299
+			st.PutPoints(p)
+		}
+	}
+	_, addr := serve(t, Config{Store: st})
+	open(t, ctx, "http://"+addr+"/")
+	for series, want := range map[string]string{
+		"memory.used_bytes":   "used_bytes|15.0\u202fGiB|mean of 10 s over 5 min||low 512\u202fMiB high 15.0\u202fGiB",
+		"disk.vda.read_bytes": "vda.read_bytes|16.1\u202fGB/s|mean of 10 s over 5 min||low 537\u202fMB/s high 16.1\u202fGB/s",
+	} {
+		eventually(t, ctx, fmt.Sprintf(`[...`+card+`.children].map((e) => e.textContent).join('|') === %q`, series, want))
+	}
+	eventually(t, ctx, `document.getElementById('legend').innerText.startsWith('Large: the mean of the newest 10 s so far.')`)
+
+	for _, width := range []int64{360, 800, 1400} {
+		if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 900)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, ctx, fmt.Sprintf(`innerWidth === %d && document.documentElement.scrollWidth <= innerWidth`, width))
+		eventually(t, ctx, `[...document.querySelectorAll('.card, .card > :not(.spark), .legend')].every((e) =>
+			e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight + 1)`)
+	}
+
+	act(t, ctx, fmt.Sprintf(card+`.click()`, "memory.used_bytes"))
+	eventually(t, ctx, `document.querySelector('.detail-value').textContent === '15.0\u202fGiB mean of 10 s'`)
+}
+
+// TestNumbers asks the page's own modules.
+func TestNumbers(t *testing.T) {
+	t.Parallel()
+	ctx := browser(t)
+	_, addr := serve(t, Config{Store: mem.NewStore()})
+	open(t, ctx, "http://"+addr+"/")
+	act(t, ctx, `Promise.all([import('/js/format.js'), import('/js/units.js')]).then(([f, u]) => {
+		window.text = (series, n) => f.number(n, u.unitOf(series), 3).replace('\u202f', ' ');
+	})`)
+	eventually(t, ctx, `window.text !== undefined`)
+	tests := []struct {
+		series string
+		value  float64
+		want   string
+	}{
+		{"cpu.total", 12.3456, "12.3 %"},
+		{"web1.cpu.0", 100, "100 %"},
+		{"cpu.core0", 40, "40"}, // not a name of hostmetrics: may be anything
+		{"mesh.mdservice.push.cpu", 0.494, "0.494 %"},
+		{"load.1m", 0.45, "0.45"},
+		{"mesh.mdbroker.fds", 131, "131"},
+		{"orders", 9120, "9,120"},
+		{"orders", 9999.6, "10.0 k"},
+		{"orders", 999_950, "1.00 M"},
+		{"orders", -45_600, "−45.6 k"},
+		{"orders", 6e23, "6.00e+23"},
+		{"orders", 2e-7, "2.00e−7"},
+		{"orders", 0, "0"},
+		{"memory.used_bytes", 0, "0 B"},
+		{"memory.used_bytes", 1000, "1,000 B"},
+		{"memory.used_bytes", 1 << 20, "1.00 MiB"},
+		{"memory.used_bytes", 1023 << 20, "1,023 MiB"},
+		{"mesh.mdbroker.rss_bytes", 50_855_936, "48.5 MiB"},
+		{"web1.net.eth0.100.rx_bytes", 1000, "1.00 kB/s"},
+		{"disk.vda.write_bytes", 8.96e6, "8.96 MB/s"},
+		{"link.octets_per_second", 12, "12 B/s"},
+		{"jobs.done_per_second", 12_000, "12.0 k/s"},
+		{"queue.percent", 5.5, "5.5 %"},
+		{"queue.wait_ms", 0.25, "250 µs"},
+		{"queue.wait_ms", 1500, "1.50 s"},
+		{"queue.wait_us", 3.2, "3.2 µs"},
+		{"queue.age_seconds", 90, "1.50 min"},
+		{"uptime_seconds", 3 * 86400, "3.00 d"},
+		{"items", 5, "5"}, // ends in ms, but not as a word
+	}
+	for _, test := range tests {
+		got, err := chromedp.Run(ctx, chromedp.Evaluate[string](fmt.Sprintf(`text(%q, %v)`, test.series, test.value)))
+		if err != nil || got != test.want {
+			t.Errorf("%s %v is shown as %q, want %q (%v)", test.series, test.value, got, test.want, err)
+		}
+	}
+}
+
 func TestPageComesBack(t *testing.T) {
 	t.Parallel()
 	ctx := browser(t)

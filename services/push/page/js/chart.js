@@ -98,7 +98,7 @@ export function sparkline(element, data, window) {
   return new uPlot({
     width: element.clientWidth,
     height: element.clientHeight,
-    padding: [3, 0, 0, 0],
+    padding: [3, 0, 1, 0],
     legend: hidden,
     cursor: hidden,
     axes: [hidden, hidden],
@@ -130,9 +130,10 @@ function fewPoints(u, column) {
  * @param {HTMLElement} element
  * @param {(number | null)[][]} data
  * @param {string} window
+ * @param {import('./units.js').Unit} unit of the values
  * @param {{cursor: (index: number | null) => void, zoom: (zoomed: boolean) => void}} on
  */
-export function largeChart(element, data, window, on) {
+export function largeChart(element, data, window, unit, on) {
   const utc = window === 'day';
   const around = element.parentElement ?? element; // has the colour of text, not of the line
   const text = () => colour(around, 0.72);
@@ -143,7 +144,7 @@ export function largeChart(element, data, window, on) {
   return new uPlot({
     width: element.clientWidth,
     height: element.clientHeight,
-    padding: [10, 20, 0, 0],
+    padding: [10, 30, 0, 0],
     legend: { show: false },
     tzDate: (seconds) => (utc ? uPlot.tzDate(new Date(seconds * 1000), 'Etc/UTC') : new Date(seconds * 1000)),
     cursor: { y: false, points: { size: 8 }, drag: { x: true, y: false, dist: 8 } },
@@ -152,7 +153,8 @@ export function largeChart(element, data, window, on) {
       { stroke: text, font, grid: { show: false }, ticks: { ...line, size: 5 }, space: 72,
         values: (_, splits, __, ___, step) => splits.map((s) => tick(s, step, utc)) },
       { stroke: text, font, grid: line, ticks: { show: false }, size: axisWidth, gap: 8, space: 44,
-        values: (_, splits) => splits.map((s) => number(s)) },
+        ...(unit.ticks && { incrs: unit.ticks }),
+        values: (_, splits, __, ___, step) => splits.map((s) => number(s, unit, digitsFor(splits, step))) },
     ],
     series: [
       {},
@@ -167,6 +169,14 @@ export function largeChart(element, data, window, on) {
       ready: [(u) => u.over.addEventListener('dblclick', () => on.zoom(false))],
     },
   }, data, element);
+}
+
+/** How many digits tell neighbouring ticks apart.
+ * @param {number[]} splits @param {number} step
+ */
+function digitsFor(splits, step) {
+  const largest = Math.max(...splits.map(Math.abs), step);
+  return Math.min(12, Math.max(3, Math.ceil(Math.log10(largest / step)) + 1));
 }
 
 /** As wide as the widest label.

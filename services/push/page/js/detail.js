@@ -1,7 +1,8 @@
 // One series large: chart with its range, the figures of one window, recent windows.
 
 import { columns, largeChart } from './chart.js';
-import { count, number, start } from './format.js';
+import { age, count, meanOf, number, start, wordOf, writeName, writeQuantity } from './format.js';
+import { windows } from './model.js';
 import { hueOf, windowSwitch } from './overview.js';
 import { writeRoute } from './route.js';
 
@@ -51,7 +52,7 @@ export class Detail {
     this.series = series;
     this.window = window;
     this.#dialog.dataset.hue = String(hueOf(series.group));
-    byId('detail-name').textContent = series.name;
+    writeName(byId('detail-name'), series.name);
     this.#showWindow(window);
     if (!this.#dialog.open) {
       this.#dialog.showModal();
@@ -80,19 +81,25 @@ export class Detail {
     if (!this.series) return;
     const { points, loaded } = this.series.history(this.window);
     this.#data = columns(points, this.window);
-    byId('detail-value').textContent = number(this.series.value);
+    writeQuantity(byId('detail-value'), this.#text(points.findLast((p) => p.count > 0)?.mean));
+    byId('detail-kind').textContent = meanOf(this.window);
     this.#note(points, loaded > 0);
     this.#facts(points);
     this.#recent(points);
     if (this.#chart) {
       this.#chart.setData(this.#data, !this.#zoomed);
     } else if (points.length > 0) {
-      this.#chart = largeChart(this.#box, this.#data, this.window, {
+      this.#chart = largeChart(this.#box, this.#data, this.window, this.series.unit, {
         cursor: (index) => this.#readout(index),
         zoom: (zoomed) => this.#zoom(zoomed),
       });
     }
     this.#readout(this.#chart?.cursor.idx ?? null);
+  }
+
+  /** @param {number | null | undefined} n */
+  #text(n) {
+    return number(n, this.series?.unit);
   }
 
   repaint() {
@@ -101,10 +108,10 @@ export class Detail {
 
   /** @param {Point[]} points @param {boolean} loaded */
   #note(points, loaded) {
-    const length = this.window === '10s' ? '10 s' : `one ${this.window}`;
+    const length = age(windows.get(this.window) ?? 0);
     const zone = this.window === 'day' ? 'days are UTC days' : 'times are local';
     byId('detail-note').textContent = points.length > 0
-      ? `Line: mean of ${length}. Band: lowest to highest. ${zone[0].toUpperCase()}${zone.slice(1)}. Drag to zoom, arrow keys to read.`
+      ? `Line: mean of each ${wordOf(this.window)}. Band: lowest to highest value in it. ${zone[0].toUpperCase()}${zone.slice(1)}. Drag to zoom, arrow keys to read.`
       : loaded ? 'No roll-ups of this length yet.' : 'Reading the history …';
     this.#box.setAttribute('aria-label', points.length > 0
       ? `Chart of ${this.series?.name}, ${points.length} windows of ${length}. Arrow keys read the values.`
@@ -115,8 +122,8 @@ export class Detail {
   #facts(points) {
     const p = points.at(-1);
     const facts = p ? [
-      ['last', number(p.last)], ['mean', number(p.mean)], ['min', number(p.min)], ['max', number(p.max)],
-      ['sum', number(p.sum)], ['count', count(p.count)], ['window began', start(p.start, this.window)],
+      ['mean', this.#text(p.mean)], ['min', this.#text(p.min)], ['max', this.#text(p.max)], ['last', this.#text(p.last)],
+      ['sum', this.#text(p.sum)], ['count', count(p.count)], ['window began', start(p.start, this.window)],
     ] : [];
     const list = byId('facts');
     if (list.children.length !== facts.length) {
@@ -138,7 +145,7 @@ export class Detail {
     if (!(/** @type {HTMLDetailsElement} */ (body.closest('details'))).open) return;
     body.replaceChildren(...points.slice(-recentRows).reverse().map((p) => {
       const row = document.createElement('tr');
-      const cells = [start(p.start, this.window), count(p.count), ...[p.min, p.mean, p.max, p.last].map((n) => number(n))];
+      const cells = [start(p.start, this.window), count(p.count), ...[p.min, p.mean, p.max, p.last].map((n) => this.#text(n))];
       row.append(...cells.map((text, i) => {
         const cell = document.createElement(i === 0 ? 'th' : 'td');
         if (i === 0) cell.scope = 'row';
@@ -155,8 +162,8 @@ export class Detail {
     const points = this.series?.history(this.window).points ?? [];
     let text = points.length > 0 ? `${count(points.length)} ${points.length === 1 ? 'window' : 'windows'} since ${start(points[0].start, this.window)}` : '';
     if (index !== null && x?.[index] !== undefined && mean[index] !== null) {
-      text = [start(Number(x[index]), this.window), `mean ${number(mean[index])}`,
-        `min ${number(min[index])}`, `max ${number(max[index])}`].join('   ');
+      text = [start(Number(x[index]), this.window), `mean ${this.#text(mean[index])}`,
+        `min ${this.#text(min[index])}`, `max ${this.#text(max[index])}`].join('   ');
     }
     byId('readout').textContent = text;
   }

@@ -2,6 +2,7 @@
 
 import { forgetColours } from './chart.js';
 import { Detail } from './detail.js';
+import { wordOf } from './format.js';
 import { HistoryReader } from './history.js';
 import { Model, maxSeries } from './model.js';
 import { Overview, windowSwitch } from './overview.js';
@@ -54,12 +55,16 @@ function notices() {
   const found = known > 0 && byId('groups').querySelector('.group:not([hidden])') !== null;
   byId('connecting').hidden = known > 0 || (greeted && expected === 0);
   byId('empty').hidden = known > 0 || !greeted || expected > 0;
+  byId('legend').hidden = !found;
   byId('nothing-found').hidden = known === 0 || found;
 }
 
 /** @param {import('./route.js').Route} route brings the page in line with the address */
 function follow(route) {
   showWindow(route.window);
+  const word = wordOf(route.window);
+  byId('legend').textContent = `Large: the mean of the newest ${word} so far. Line: the means up to it, with the lowest and highest of them below. `
+    + `Open a card for the lowest and highest values within each ${word}.`;
   if (overview.window !== route.window) {
     overview.window = route.window;
     overview.refresh();

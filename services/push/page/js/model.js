@@ -1,5 +1,7 @@
 // What is known about every series: its newest points and the history read so far.
 
+import { unitOf } from './units.js';
+
 /**
  * One roll-up of one window. Times are seconds since 1970.
  * @typedef {{start: number, count: number, sum: number, min: number, max: number,
@@ -54,6 +56,7 @@ export class Series {
     const cut = name.search(/[./]/);
     this.group = cut > 0 ? name.slice(0, cut) : name;
     this.short = cut > 0 && cut + 1 < name.length ? name.slice(cut + 1) : name;
+    this.unit = unitOf(name);
     /** @type {Map<string, History>} */
     this.histories = new Map();
   }
@@ -63,15 +66,6 @@ export class Series {
     let history = this.histories.get(window);
     if (!history) this.histories.set(window, history = new History());
     return history;
-  }
-
-  /** The last value: that of the shortest window there is. */
-  get value() {
-    for (const window of windows.keys()) {
-      const newest = this.histories.get(window)?.newest;
-      if (newest) return newest.last;
-    }
-    return undefined;
   }
 }
 

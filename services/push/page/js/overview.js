@@ -1,6 +1,7 @@
 // All series as small charts, in groups. Only what is in sight is drawn.
 
 import { Card } from './card.js';
+import { wordOf } from './format.js';
 import { windows } from './model.js';
 
 /** @typedef {import('./model.js').Series} Series */
@@ -34,7 +35,7 @@ export function windowSwitch(fieldset, chosen) {
     input.value = window;
     input.addEventListener('change', () => chosen(window));
     const text = document.createElement('span');
-    text.textContent = window === '10s' ? '10 s' : window;
+    text.textContent = wordOf(window);
     label.append(input, text);
     fieldset.append(label);
     return input;
