@@ -7,6 +7,7 @@ type Counters struct {
 	Calls       uint64 // begun, of all kinds
 	Retries     uint64 // sent again with the same request id
 	Unretried   uint64 // failed because the retry budget was spent
+	Unwritten   uint64 // sent anew, as their connection ended before an octet of them was written
 	Failovers   uint64 // times requests went over to another broker that was connected
 	Silences    uint64 // links closed because the broker was silent
 	Cancels     uint64 // CANCELs sent
@@ -23,7 +24,7 @@ type Counters struct {
 }
 
 type counters struct {
-	calls, retries, unretried                    atomic.Uint64
+	calls, retries, unretried, unwritten         atomic.Uint64
 	failovers, silences, cancels                 atomic.Uint64
 	late, malformed, unknown, unheard, unlearned atomic.Uint64
 	published, unwanted, events, eventsLost      atomic.Uint64
@@ -36,8 +37,8 @@ func (c *Client) Counters() Counters {
 	outstanding := len(c.slots) - len(c.free)
 	c.mu.Unlock()
 	return Counters{
-		Calls: n.calls.Load(), Retries: n.retries.Load(), Unretried: n.unretried.Load(), Failovers: n.failovers.Load(),
-		Silences: n.silences.Load(), Cancels: n.cancels.Load(), Late: n.late.Load(),
+		Calls: n.calls.Load(), Retries: n.retries.Load(), Unretried: n.unretried.Load(), Unwritten: n.unwritten.Load(),
+		Failovers: n.failovers.Load(), Silences: n.silences.Load(), Cancels: n.cancels.Load(), Late: n.late.Load(),
 		Malformed: n.malformed.Load(), Unknown: n.unknown.Load(), Unlearned: n.unlearned.Load(), Unheard: n.unheard.Load(),
 		Published: n.published.Load(), Unwanted: n.unwanted.Load(), Events: n.events.Load(),
 		EventsLost: n.eventsLost.Load(), Outstanding: outstanding,

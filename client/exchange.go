@@ -64,6 +64,7 @@ type exchange struct {
 	pending  *Pending
 	index    uint32
 	link     *link
+	number   uint32 // of the message on link's connection
 	attempt  uint16
 	mayRun   bool   // an earlier attempt was sent and may have run
 	refusals int    // how often it was tried again
@@ -204,18 +205,20 @@ func (c *Client) submitTo(l *link, x *exchange, b *zsock.Batch, now instant) {
 // as it waits, and from a copy for one that does not.
 func (c *Client) send(x *exchange, l *link, b *zsock.Batch, left time.Duration) error {
 	head := c.encode(x, left)
+	var err error
 	switch {
 	case x.size < largeBody:
 		c.frames = append(head, x.frames...)
-		err := l.conn.Send(b, c.frames, zsock.Body{})
+		x.number, err = l.conn.SendNumbered(b, c.frames, zsock.Body{})
 		c.frames = emptied(c.frames)
-		return err
 	case x.pending == nil:
-		return l.conn.SendLoan(b, head, x.frames, &x.loan)
+		x.number, err = l.conn.SendLoan(b, head, x.frames, &x.loan)
+	default:
+		body := zsock.NewBody(x.frames...)
+		x.number, err = l.conn.SendNumbered(b, head, body)
+		body.Release()
 	}
-	body := zsock.NewBody(x.frames...)
-	defer body.Release()
-	return l.conn.Send(b, head, body)
+	return err
 }
 
 // encode writes x's head. The result is valid until the next call of encode.

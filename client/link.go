@@ -356,7 +356,11 @@ func (c *Client) lost(x *exchange, b *zsock.Batch, l *link, err error) {
 		c.ask(x, b, c.now())
 		return
 	}
-	if l.refused != nil { // a refused session runs nothing
+	unwritten := l.conn.Unwritten(x.number)
+	if unwritten {
+		c.counters.unwritten.Add(1)
+	}
+	if unwritten || l.refused != nil { // a refused session runs nothing: that was no try
 		c.leave(x)
 		c.submit(x, b, c.now())
 		return

@@ -28,8 +28,9 @@ const (
 //	WORKER_LOST  no: the broker has tried three workers
 //	others       no: an answer, or a mistake that would be repeated
 //
-// A loss of the connection counts as BROKER_LOST that may have run. With partials
-// already handed to the caller only what never started is sent again.
+// A loss of the connection counts as BROKER_LOST that may have run, but for requests
+// of which it had not written an octet: with those it was no try (Client.lost). With
+// partials already handed to the caller only what never started is sent again.
 func retryable(e *mdp.Error, once, partials bool) bool {
 	switch e.Status {
 	case mdp.NotTaken:

@@ -14,30 +14,30 @@ type Loan struct {
 // SendLoan is Send with frames behind head, at least one, that the connection may
 // read until l ends: small ones are copied all the same, and so is everything where
 // writing may take a goroutine of its own, or frames are sealed. An earlier use of l
-// ends.
-func (c *Conn) SendLoan(b *Batch, head, frames [][]byte, l *Loan) error {
+// ends. The message has a number, as with [Conn.SendNumbered].
+func (c *Conn) SendLoan(b *Batch, head, frames [][]byte, l *Loan) (number uint32, err error) {
 	l.End()
 	size, octets := measure(head)
 	more, wire := measure(frames)
 	size, octets = size+more, octets+wire
 	if err := c.permits(size, len(head)+len(frames)); err != nil {
-		return err
+		return 0, err
 	}
 	c.mu.Lock()
 	if c.sock == nil || c.sealer != nil {
 		c.mu.Unlock()
 		body := NewBody(frames...)
 		defer body.Release()
-		return c.Send(b, head, body)
+		return c.SendNumbered(b, head, body)
 	}
 	defer c.mu.Unlock()
 	if err := c.admit(octets); err != nil {
-		return err
+		return 0, err
 	}
 	c.octets += octets
 	c.lend(head, frames, l)
 	c.queued(b)
-	return nil
+	return c.taken, nil
 }
 
 // lend appends a message in the clear, with references to its large frames.

@@ -21,7 +21,7 @@ func TestLentFramesLeaveAsTheyWere(t *testing.T) {
 		var b Batch
 		for i := range loans {
 			fill(frame, byte(i))
-			if err := c.SendLoan(&b, [][]byte{{byte(i)}}, [][]byte{frame, []byte("small"), frame}, &loans[i]); err != nil {
+			if _, err := c.SendLoan(&b, [][]byte{{byte(i)}}, [][]byte{frame, []byte("small"), frame}, &loans[i]); err != nil {
 				t.Fatal(err)
 			}
 			if i%2 == 0 {

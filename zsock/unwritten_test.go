@@ -30,7 +30,13 @@ func TestUnwritten(t *testing.T) {
 			t.Errorf("one message took %d writes", n)
 		}
 		half := number(strings.Repeat("x", 32<<20)) // more than any kernel takes
-		behind := [...]uint32{number("y"), number("z")}
+		behind := [...]uint32{number("y"), number("z"), 0}
+		var b Batch
+		var loan Loan
+		if behind[2], _ = c.SendLoan(&b, [][]byte{{'h'}}, [][]byte{make([]byte, 64<<10)}, &loan); behind[2] != behind[1]+1 {
+			t.Errorf("what was lent is message %d behind %d", behind[2], behind[1])
+		}
+		b.FlushNow()
 		if c.Unwritten(behind[1]) {
 			t.Error("a message may still be written while the connection is open")
 		}
@@ -39,7 +45,7 @@ func TestUnwritten(t *testing.T) {
 		if err := receive(t, h.closed); !errors.Is(err, mine) {
 			t.Error(err)
 		}
-		for n, want := range map[uint32]bool{arrived: false, half: false, behind[0]: true, behind[1]: true} {
+		for n, want := range map[uint32]bool{arrived: false, half: false, behind[0]: true, behind[1]: true, behind[2]: true} {
 			if got := c.Unwritten(n); got != want {
 				t.Errorf("message %d: unwritten is %t, want %t", n, got, want)
 			}
