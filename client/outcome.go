@@ -29,7 +29,7 @@ func (c *Client) complete(x *exchange, body answer, err error) waiter {
 	c.free = append(c.free, x.index)
 	x.state, x.body = idle, body
 	if err != nil {
-		x.err = callError(x.kind, x.call.Service, x.id, err)
+		x.err = callError(x.kind, x.call.Service, x.id, x.honest(err))
 	}
 	p := x.pending
 	if p == nil {
@@ -44,6 +44,22 @@ func (c *Client) complete(x *exchange, body answer, err error) waiter {
 		p.stop()
 	}
 	return waiter{p: p}
+}
+
+// honest is err, which is about the last attempt, with what is known of those before
+// it: that one of them may have run.
+func (x *exchange) honest(err error) error {
+	var e *mdp.Error
+	if !x.mayRun || !errors.As(err, &e) || e.MayHaveRun {
+		return err
+	}
+	may := *e
+	may.MayHaveRun = true
+	if err == error(e) {
+		return &may
+	}
+	may.Text = err.Error()
+	return &endedError{may, err}
 }
 
 // waiter is who waits for an exchange that is over: its blocking caller, or the
