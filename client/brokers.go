@@ -58,7 +58,7 @@ func (c *Client) keep(number int) {
 		if err == nil {
 			l.start()
 			l.tend(l.left)
-			c.wg.Go(func() { l.tend(nil) }) // until it has ended, too
+			c.wg.Go(l.tendToEnd) // it may only have left
 			if l.lasted() {
 				backoff.Reset()
 				failures = 0

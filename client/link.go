@@ -95,7 +95,13 @@ func (l *link) start() {
 // run is the whole life of a link.
 func (l *link) run() {
 	l.start()
+	l.tendToEnd()
+}
+
+// tendToEnd tends the link until its connection has ended, and says why it has.
+func (l *link) tendToEnd() {
 	l.tend(nil)
+	l.logEnd()
 }
 
 // tend beats until the connection has ended, or left is closed.
@@ -108,7 +114,6 @@ func (l *link) tend(left <-chan struct{}) {
 	for {
 		select {
 		case <-l.gone:
-			l.logEnd()
 			return
 		case <-left:
 			return
