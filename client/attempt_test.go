@@ -98,6 +98,32 @@ func TestLossIsFree(t *testing.T) {
 	})
 }
 
+// A large request that is not taken waits for the broker that takes as much: the other
+// one may not have said how much it takes, or takes less.
+func TestNotTakenDoesNotGoWhereItDoesNotFit(t *testing.T) {
+	for name, other := range map[string]*mdp.WelcomeMap{
+		"no welcome": nil,
+		"small":      {Revision: mdp.Revision, HeartbeatMs: 1000, MaxMessage: 270 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 2, func(t *testing.T, m *mesh) {
+				m.brokers[1].Stop()
+				first := m.do(t.Context(), echoCall)
+				m.request(0).Answer(mdp.Final, []byte("first"))
+				(<-first).mustAnswer(t, "first")
+				m.startWith(1, other)
+				m.brokers[1].Expect(mdp.Hello)
+				synctest.Wait()
+				done := m.do(t.Context(), client.Call{Service: "echo", Body: [][]byte{make([]byte, 300<<10)}})
+				m.brokers[0].Expect(mdp.Request).Fail(mdp.Errorf(mdp.NotTaken, "no room"))
+				m.brokers[0].Expect(mdp.Request).Answer(mdp.Final, []byte("now"))
+				(<-done).mustAnswer(t, "now")
+				m.brokers[1].None()
+			})
+		})
+	}
+}
+
 // What is not taken goes elsewhere at once, also before the broker says DRAIN.
 func TestNotTakenGoesToTheOtherBroker(t *testing.T) {
 	oneThenTwo(t, func(t *testing.T, m *mesh) {

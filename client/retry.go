@@ -95,15 +95,16 @@ func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error, attempt uint16
 	c.watch(at, now)
 }
 
-// next is the next try of x after e came from a link: where, when, and whether it
-// is free, which is what multiplies no load: it never left this process, or it was
-// not taken and goes elsewhere, or it went down with its broker for the first time.
+// next is the next try of x after e came from a link: where, when, and whether it is
+// free, which is what multiplies no load: it never left this process, or it was not
+// taken and goes elsewhere, or it went down with its broker for the first time. A
+// broker that may not take a request of its size is nowhere to go.
 func (c *Client) next(x *exchange, from *link, e *mdp.Error, now instant) (to *link, at instant, free bool) {
 	if from != nil && e.Status == mdp.NotTaken {
 		if from.draining || from.down {
 			return c.active, now, true
 		}
-		if other := c.beside(from); other != nil && x.refusals == 0 {
+		if other := c.beside(from); other != nil && x.size <= other.limit && x.refusals == 0 {
 			return other, now, true
 		}
 	}
