@@ -18,9 +18,11 @@ const (
 	maxLevelled = 16
 )
 
-// maxReturns is how often a request may have come back, or have been refused, and go on
-// by its age alone: well below maxRefusals, which end it.
-const maxReturns = 4
+// How often a request may have come back, or have been refused, and go on.
+const (
+	maxReturns = 4               // by its age alone
+	maxAway    = maxRefusals / 2 // at all, where workers here can take it: a peer that sends back must not end it
+)
 
 // move hands queued requests to peers that have room. Where nobody works here,
 // requests go on as if they came now; else those that gain by it.
@@ -109,11 +111,7 @@ func (s *service) level(batch *zsock.Batch, p *route, now int64) {
 		return
 	}
 	first := func(q *queue, may func(*request) bool) *request {
-		skip := 0
-		if next.line.queue == q {
-			skip = 1
-		}
-		return q.after(skip, maxLevelled, func(r *request) bool { return r != next && r.entered < until && may(r) })
+		return q.after(0, maxLevelled, func(r *request) bool { return r != next && r.entered < until && may(r) })
 	}
 	mayGo := func(r *request) bool { return r.refusals < maxReturns && s.mayGo(r, p) }
 	own := first(&s.own, mayGo)

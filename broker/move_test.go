@@ -137,3 +137,54 @@ func TestNoRequestIsHandedAboutForEver(t *testing.T) {
 		}
 	})
 }
+
+// A request that idle peers send back again and again is run at home in the end: moved
+// about, it does not fail.
+func TestSentBackIsNotTheEnd(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, c, p := m.worker(b, "s", 1), m.client(b, "c"), m.fakePeer(b, "p")
+		c.ask("s", "runs")
+		running := w.take()
+		p.state("s", mdp.Load{Idle: 1, Workers: 1})
+		m.settle()
+		h := c.ask("s", "goes about")
+		for seen := range uint32(maxAway) {
+			r := p.nextRequest()
+			back := mdp.Command{Kind: mdp.Final, Service: []byte("s"), Head: mdp.Head{Token: r.Head.Token, ID: r.Head.ID,
+				Load: mdp.Load{Idle: 1, Workers: 1, Seen: seen + 1}}}
+			back.SetError(mdp.Errorf(mdp.NotTaken, "no"))
+			p.send(back)
+		}
+		m.pass(time.Second)
+		m.wantCount(b, "offloaded", maxAway)
+		w.answer(running)
+		c.expect(mdp.Final)
+		r := w.take()
+		if r.Head.ID != h.ID || r.Head.Attempt != 1 {
+			t.Errorf("the worker at home got %+v", r.Head)
+		}
+		w.answer(r, "y")
+		c.answered(h, mdp.OK, "y")
+	})
+}
+
+// Which request is the next one of guests its age tells, not the order of their lines:
+// one whose line is the first may go where it is next.
+func TestGuestOfTheFirstLineGoes(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, c := m.worker(b, "s", 1), m.client(b, "c")
+		p, q, x := m.fakePeer(b, "p"), m.fakePeer(b, "q"), m.fakePeer(b, "x")
+		c.ask("s", "runs")
+		w.take()
+		p.ask("s", "second", asID(1), func(h *mdp.Head) { h.Hops = 1 })
+		q.ask("s", "next", asID(2), func(h *mdp.Head) { h.Hops, h.Load.ElapsedMs = 1, 50 })
+		m.pass(10 * time.Millisecond)
+		m.wantCount(b, "offloaded", 0)
+		x.state("s", mdp.Load{Workers: 1, MeanUs: 1_000})
+		if r := x.nextRequest(); r.body() != "second" {
+			t.Errorf("%q went, want the second", r.body())
+		}
+	})
+}

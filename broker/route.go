@@ -162,9 +162,10 @@ func (s *service) handOn(batch *zsock.Batch, r *request, now int64, choice func(
 	}
 }
 
-// mayGo: never back where it came from.
+// mayGo: never back where it came from, and not for ever to and fro.
 func (s *service) mayGo(r *request, p *route) bool {
-	return r.hops > 0 && (r.from.conn == nil || r.from.conn != p.link.c) && r.holder(nil, p) < 0
+	return r.hops > 0 && (r.from.conn == nil || r.from.conn != p.link.c) && r.holder(nil, p) < 0 &&
+		(r.refusals < maxAway || s.here(r).workers == 0)
 }
 
 // handTo gives r to a peer, and reports false if its connection refuses.
