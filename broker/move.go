@@ -97,16 +97,17 @@ func (s *service) sendBack(batch *zsock.Batch, r *request, why string) {
 }
 
 // level hands a peer the first request here that has another before it and is older
-// than the one that is next there. A broker's next request runs about as soon as any
-// other's, so of all that wait in the mesh the oldest ones should be next somewhere.
-// The next one here stays: what two brokers handed each other would go to and fro.
+// than all that wait there. A broker's next request runs about as soon as any other's,
+// so of all that wait in the mesh the oldest ones should be next somewhere. The next
+// one here stays: what two brokers handed each other would go to and fro. Where one
+// client's backlog waits, one of its requests at a time is older than all at the peer.
 func (s *service) level(batch *zsock.Batch, p *route, now int64) {
 	next := s.next()
 	if next == nil || s.own.n+s.guests.n < 2 {
 		return
 	}
 	v := p.view(p.link.way(), now)
-	until := p.nextAt - v.youngerBy(s.mean.duration())
+	until := p.oldestAt - v.youngerBy(s.mean.duration())
 	if v.suspect || v.workers == 0 || next.entered >= until {
 		return
 	}
@@ -119,9 +120,9 @@ func (s *service) level(batch *zsock.Batch, p *route, now int64) {
 	switch r := older(own, guest); {
 	case r == nil:
 	case p.lent(r):
-		p.nextAt = r.entered
+		p.oldestAt = r.entered
 		s.sendBack(batch, r, "its turn comes sooner where it came from")
 	case s.handTo(batch, r, p, now):
-		p.nextAt = r.entered
+		p.oldestAt = r.entered
 	}
 }

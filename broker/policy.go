@@ -22,7 +22,7 @@ type standing struct {
 	mean    time.Duration
 	need    bool  // nothing is idle here
 	once    bool  // some worker runs what it is given at most once
-	next    int64 // when the request whose turn is next entered, 0 if none waits
+	oldest  int64 // when the request that waits longest entered, 0 if none waits
 }
 
 // way is the road to a neighbour.
@@ -44,7 +44,9 @@ type ledger struct {
 	once    bool     // it has workers that run what they get at most once
 	behind  bool     // there are workers behind it, idle or busy
 	heardAt int64    // when that word came; 0: never
-	nextAt  int64    // when the request whose turn is next there entered, or later
+	// oldestAt is when the request that waits longest there entered: those that came
+	// before are elsewhere.
+	oldestAt int64
 
 	sent     uint32 // requests sent there
 	received uint32 // requests got from there
@@ -118,9 +120,9 @@ func (l *ledger) hear(load *mdp.Load, need, once bool, now int64) (honest bool) 
 	l.load.Seen = seen
 	switch {
 	case load.Queue == 0: // who comes from now on is younger
-		l.nextAt = now
+		l.oldestAt = now
 	case load.WaitedUs > 0:
-		l.nextAt = now - int64(load.WaitedUs)*int64(time.Microsecond)
+		l.oldestAt = now - int64(load.WaitedUs)*int64(time.Microsecond)
 	}
 	if l.markAt != 0 && int32(seen-l.mark) >= 0 {
 		l.mark, l.markAt = l.sent, now
@@ -193,8 +195,8 @@ func (s *standing) word(all []neighbour, i int, now int64) mdp.Load {
 		MeanUs:  uint32(s.mean / time.Microsecond),
 		Workers: uint32(s.workers),
 	}
-	if s.next != 0 {
-		load.WaitedUs = uint32(min(max((now-s.next)/int64(time.Microsecond), 1), math.MaxUint32))
+	if s.oldest != 0 {
+		load.WaitedUs = uint32(min(max((now-s.oldest)/int64(time.Microsecond), 1), math.MaxUint32))
 	}
 	for k := range all {
 		if k != i && all[k].class <= all[i].class {
@@ -347,8 +349,8 @@ func (s *standing) waitsLonger(oneWay time.Duration) int {
 	return int(oneWay * time.Duration(s.workers) / mean)
 }
 
-// youngerBy is how much younger the next request there must be than one here that is
-// not the next, for that to go there: more than the way, the next worker's coming free
+// youngerBy is how much younger all requests there must be than one here that is not
+// the next, for that to go there: more than the way, the next worker's coming free
 // there, and what clocks and reports are out by.
 func (v view) youngerBy(mean time.Duration) int64 {
 	free := v.mean / time.Duration(max(v.workers, 1))

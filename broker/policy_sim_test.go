@@ -190,7 +190,7 @@ func (b *simBroker) idOf(i int) int {
 func (b *simBroker) standing() standing {
 	s := standing{idle: b.free, queue: len(b.queue), workers: b.workers, mean: b.mean.duration(), need: b.free == 0}
 	if len(b.queue) > 0 {
-		s.next = b.queue[0].entered
+		s.oldest = b.queue[0].entered
 	}
 	return s
 }
@@ -344,7 +344,7 @@ func (p *plant) returned(b *simBroker, i, at int) {
 func (p *plant) level(b *simBroker, i int) {
 	n := &b.others[i]
 	v := n.view(n.way, p.now)
-	until := n.nextAt - v.youngerBy(b.mean.duration())
+	until := n.oldestAt - v.youngerBy(b.mean.duration())
 	for at := 1; at < len(b.queue) && !v.suspect && v.workers > 0 && b.queue[at].entered < until; at++ {
 		job := b.queue[at]
 		switch {
@@ -356,7 +356,7 @@ func (p *plant) level(b *simBroker, i int) {
 		default:
 			continue
 		}
-		n.nextAt = job.entered
+		n.oldestAt = job.entered
 		return
 	}
 }

@@ -171,9 +171,10 @@ func (q *queue) sweep() {
 	}
 }
 
-// oldest is when the request that waits longest entered, 0 if none waits.
-func (q *queue) oldest() (entered int64) {
-	for l := q.turns.first; l != nil; l = l.turn.next {
+// oldest is when the request that waits longest entered, 0 if none waits. It looks
+// at so many lines at most, in turn.
+func (q *queue) oldest(lines int) (entered int64) {
+	for l := q.turns.first; l != nil && lines > 0; l, lines = l.turn.next, lines-1 {
 		if r := l.requests.first; entered == 0 || r.entered < entered {
 			entered = r.entered
 		}

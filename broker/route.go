@@ -64,10 +64,7 @@ func (p *route) offersNow(now int64) bool {
 // standing is this broker's own state for the service, as peers may know it.
 func (s *service) standing() standing {
 	st := standing{idle: s.meshFree, queue: s.queued(), workers: s.meshCapacity, mean: s.mean.duration(),
-		need: s.free == 0, once: s.onceWorkers > 0}
-	if r := s.next(); r != nil {
-		st.next = r.entered
-	}
+		need: s.free == 0, once: s.onceWorkers > 0, oldest: s.oldest(maxLevelled)}
 	if s.b.draining.Load() {
 		st.idle, st.workers = 0, 0
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"math"
 	"slices"
 )
 
@@ -104,7 +105,7 @@ func (b *Broker) Services() []ServiceState {
 		s.mu.Lock()
 		st := ServiceState{Name: s.name, Workers: s.workers.n, Idle: s.idle.n, Queue: s.queued(), Running: s.table.live - s.queued(),
 			MeanUs: s.mean.duration().Microseconds(), Octets: s.bytes, serviceStats: s.stats, Waits: s.waits, Runs: s.runs}
-		if oldest := s.oldest(); oldest != 0 {
+		if oldest := s.oldest(math.MaxInt); oldest != 0 {
 			st.OldestMs = (now - oldest) / 1e6
 		}
 		for _, p := range s.routes {
@@ -120,16 +121,17 @@ func (b *Broker) Services() []ServiceState {
 	return out
 }
 
-// oldest is when the request that waits longest entered, 0 if none waits.
-func (s *service) oldest() int64 {
+// oldest is when the request that waits longest entered, 0 if none waits. It looks at
+// so many clients' and peers' lines at most, in turn.
+func (s *service) oldest(lines int) int64 {
 	oldest := int64(0)
 	note := func(entered int64) {
 		if entered != 0 && (oldest == 0 || entered < oldest) {
 			oldest = entered
 		}
 	}
-	note(s.own.oldest())
-	note(s.guests.oldest())
+	note(s.own.oldest(lines))
+	note(s.guests.oldest(lines))
 	if r := s.again.first; r != nil {
 		note(r.entered)
 	}

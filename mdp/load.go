@@ -28,7 +28,7 @@ type Load struct {
 	MeanUs  uint32 // mean service time in microseconds
 	Workers uint32 // workers registered at the sender
 	// ElapsedMs is the request's time since it entered the mesh, WaitedUs that of the
-	// one whose turn is next at the sender, 0 if none waits; neither is in STATE.
+	// oldest one waiting at the sender, 0 if none does; neither is in STATE.
 	ElapsedMs, WaitedUs uint32
 }
 
