@@ -50,7 +50,7 @@ func (c *Client) ask(x *exchange, b *zsock.Batch, now instant) {
 	c.leave(x)
 	x.state = waiting
 	for _, l := range c.links {
-		if !l.down && !x.inquiry.asks(l.broker) {
+		if !l.down && !l.parting && !x.inquiry.asks(l.broker) {
 			c.submitTo(l, x, b, now)
 			return
 		}

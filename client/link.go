@@ -48,6 +48,7 @@ type link struct {
 	// Client.mu guards the following.
 	down        bool
 	draining    bool
+	parting     bool  // BYE is said: it takes nothing more
 	refused     error // what WELCOME said
 	reason      error // why it ended
 	welcome     *mdp.WelcomeMap
@@ -168,6 +169,7 @@ func (l *link) say(b *zsock.Batch, kind mdp.Kind, m []byte) {
 // bye ends the link in good order. Callers hold mu.
 func (l *link) bye(b *zsock.Batch, err error) {
 	l.say(b, mdp.Bye, nil)
+	l.parting = true
 	l.conn.CloseAfterFlush(err)
 }
 
@@ -206,7 +208,7 @@ func (l *link) interval() time.Duration {
 	var b zsock.Batch
 	c := l.c
 	c.mu.Lock()
-	if l.draining && l.outstanding == 0 && !l.down {
+	if l.draining && l.outstanding == 0 && !l.down && !l.parting {
 		l.bye(&b, errBye)
 	}
 	d := l.heartbeat
