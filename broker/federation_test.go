@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock/memsock"
 )
 
 // linked starts two brokers with one link, dialled by a, that know each other.
@@ -13,6 +14,30 @@ func linked(m *mesh) (a, b *Broker) {
 	a, b = m.broker("a", peers("b")), m.broker("b")
 	m.up(a, 1)
 	return a, b
+}
+
+// crossed returns two brokers that dial each other at the same moment: neither link
+// is complete before the other one begins, which takes a way that takes time, and
+// two that listen before either dials.
+func crossed(m *mesh) (a, b *Broker) {
+	m.t.Helper()
+	m.net.Fault("a", "b", memsock.Fault{Delay: 20 * time.Millisecond})
+	m.net.Fault("b", "a", memsock.Fault{Delay: 20 * time.Millisecond})
+	a, b = m.broker("a"), m.broker("b")
+	m.settle()
+	m.setPeers(a, "b")
+	m.setPeers(b, "a")
+	return a, b
+}
+
+// setPeers makes a broker that runs dial others by their names.
+func (m *mesh) setPeers(b *Broker, names ...string) {
+	m.t.Helper()
+	var cfg Config
+	peers(names...)(&cfg)
+	if err := b.SetPeers(cfg.Peers); err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 // up waits until the broker has n links.

@@ -43,9 +43,9 @@ func (c *conn) acceptLink(batch *zsock.Batch) {
 		c.z.CloseAfterFlush(err)
 		return
 	}
-	c.link.Store(l)
 	cmd.Map = mdp.EncodeMap(l.hello())
 	c.sendControl(batch, &cmd)
+	c.link.Store(l) // from here on the ticker beats
 	l.open(batch)
 }
 
@@ -96,10 +96,20 @@ func (l *link) open(batch *zsock.Batch) {
 	l.ready.Store(true)
 	l.b.events.changed()
 	if l.replaces != nil {
-		l.replaces.sayDrain(batch)
+		l.replaces.sayReplaced(batch)
 		l.replaces = nil
 	}
+	l.sayReplaced(batch)
 	l.b.wakeGossip()
+}
+
+// sayReplaced tells the peer of a link that gave way to another one, behind WELCOME:
+// the reader of the other one may be here before this link's has written that. The
+// second of them says it.
+func (l *link) sayReplaced(batch *zsock.Batch) {
+	if l.ready.Load() && l.owesDrain.CompareAndSwap(true, false) {
+		l.sayDrain(batch)
+	}
 }
 
 // establish enters a link, or says why it may not be.
@@ -179,6 +189,7 @@ func (b *Broker) replaceLocked(old, l *link, hello *mdp.HelloMap) error {
 	switch {
 	case old.dialled == "" && l.dialled != "" && crossed && b.name < hello.Name:
 		old.retireLocked()
+		old.owesDrain.Store(true)
 		l.replaces = old
 	case old.dialled == "" && l.dialled != "" && crossed:
 		old.standby.Store(true)

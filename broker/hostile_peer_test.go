@@ -7,7 +7,6 @@ import (
 
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
-	"github.com/mdmesh/mdmesh/zsock/memsock"
 )
 
 // What a broker that lies, floods or takes another's name can do, and cannot.
@@ -193,10 +192,7 @@ func TestConfiguredEndpointDisplacesForger(t *testing.T) {
 // lost to that, not even one that may run once only.
 func TestCrossedLinksLoseNothing(t *testing.T) {
 	inBubble(t, func(m *mesh) {
-		m.net.Fault("a", "b", memsock.Fault{Delay: 20 * time.Millisecond})
-		m.net.Fault("b", "a", memsock.Fault{Delay: 20 * time.Millisecond})
-		a := m.broker("a", peers("b"))
-		b := m.broker("b", peers("a"))
+		a, b := crossed(m)
 		w, c := m.worker(a, "s", 100), m.client(b, "c")
 		asked := make(map[uint64]bool)
 		for range 200 {

@@ -46,13 +46,14 @@ type link struct {
 
 	// The following are guarded by Broker.mu.
 	up      bool
-	retired bool // told to the peer: it goes when it holds nothing more
+	retired bool // it goes when it holds nothing more
 
 	established atomic.Int64 // broker clock
 	since       atomic.Int64 // broker clock; when it was established or, standing by, replaced
 	replaces    *link        // which has to be told; of the reader goroutine
 }
 
+	owesDrain   atomic.Bool  // another link replaces it, and the peer was not told yet
 // peerName is the other broker's name, or its endpoint while that is unknown.
 func (l *link) peerName() string {
 	if h := l.peer.Load(); h != nil {

@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
 	"github.com/mdmesh/mdmesh/zsock/memsock"
 )
 
@@ -25,32 +28,84 @@ func TestSelfLinkIsRefused(t *testing.T) {
 	})
 }
 
-// Where both dialled there is one link in the end, the same for both, and nobody
-// goes on dialling.
+// Where both dial at once there is one link in the end, the same for both, and
+// nobody goes on dialling.
 func TestBothDial(t *testing.T) {
 	inBubble(t, func(m *mesh) {
-		a, b := m.broker("a", peers("b")), m.broker("b", peers("a"))
-		m.pass(10 * time.Second)
-		la, lb := a.upLinks(), b.upLinks()
-		if len(la) != 1 || len(lb) != 1 || la[0].dialled == "" || lb[0].dialled != "" {
-			t.Fatalf("links %d and %d; the one dialled by the smaller name stays", len(la), len(lb))
+		a, b := crossed(m)
+		m.oneLink(a, b)
+	})
+}
+
+// A link that works stays, whoever dialled it: the other side finds it and is content.
+func TestBothDialInTurn(t *testing.T) {
+	for _, names := range [][2]string{{"a", "b"}, {"b", "a"}} {
+		t.Run(names[0]+" is first", func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				second := m.broker(names[1])
+				first := m.broker(names[0], peers(names[1]))
+				m.up(second, 1)
+				m.setPeers(second, names[0])
+				m.oneLink(first, second)
+			})
+		})
+	}
+}
+
+// oneLink fails the test unless the link that the first one dialled remains, alone
+// and in good health, and serves.
+func (m *mesh) oneLink(dialler, other *Broker) {
+	t := m.t
+	t.Helper()
+	m.pass(10 * time.Second)
+	here, there := dialler.upLinks(), other.upLinks()
+	if len(here) != 1 || len(there) != 1 || here[0].dialled == "" || there[0].dialled != "" {
+		t.Fatalf("%d and %d links, want one that %s dialled: %+v, %+v", len(here), len(there), dialler.name, dialler.Peers(), other.Peers())
+	}
+	accepted := func(b *Broker) uint64 { return b.listeners[0].z.Counters().Accepted }
+	before := accepted(dialler) + accepted(other)
+	m.pass(time.Minute)
+	if n := accepted(dialler) + accepted(other); n != before {
+		t.Errorf("%d more connections in a minute", n-before)
+	}
+	for _, b := range []*Broker{dialler, other} {
+		if p := b.Peers(); len(p) != 1 || p[0].State != linkUp || p[0].Error != "" {
+			t.Errorf("peers of %s: %+v", b.name, p)
 		}
-		accepted := func(b *Broker) uint64 { return b.listeners[0].z.Counters().Accepted }
-		before := accepted(a) + accepted(b)
-		m.pass(time.Minute)
-		if n := accepted(a) + accepted(b); n != before {
-			t.Errorf("%d more connections in a minute", n-before)
-		}
-		for _, broker := range []*Broker{a, b} {
-			if p := broker.Peers(); len(p) != 1 || p[0].State != "up" || p[0].RTTUs <= 0 && p[0].RTTUs != 0 {
-				t.Errorf("peers of %s: %+v", broker.name, p)
+		m.wantCount(b, "protocol_errors", 0)
+	}
+	w, c := m.worker(other, "s", 1), m.client(dialler, "c")
+	m.pass(100 * time.Millisecond)
+	h := c.ask("s", "x")
+	w.answer(w.take(), "y")
+	c.answered(h, mdp.OK, "y")
+}
+
+// DRAIN of a link that gives way to another one never comes before its WELCOME,
+// although two readers write them: the peer would take it for a stranger's.
+func TestDrainFollowsWelcome(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1)
+		var said []mdp.Kind
+		accepted := w.connect(0, func(m *message) { said = append(said, m.Kind) }, func() {})
+		dialled := w.connect(0, func(*message) {}, func() {})
+		hello := &mdp.HelloMap{Name: "z", Incarnation: "z"}
+		one := &link{b: w.b, c: &accepted.conn}
+		two := &link{b: w.b, c: &dialled.conn, dialled: "tcp://z:1"}
+		for _, l := range []*link{one, two} {
+			if err := w.b.establish(l, hello); err != nil {
+				t.Fatal(err)
 			}
 		}
-		w, c := m.worker(b, "s", 1), m.client(a, "c")
-		m.pass(100 * time.Millisecond)
-		h := c.ask("s", "x")
-		w.answer(w.take(), "y")
-		c.answered(h, mdp.OK, "y")
+		var batch zsock.Batch
+		two.open(&batch) // its reader was quicker
+		one.c.sendControl(&batch, &mdp.Command{Role: mdp.Peer, Kind: mdp.Welcome})
+		one.open(&batch)
+		w.run(time.Millisecond)
+		if !slices.Equal(said, []mdp.Kind{mdp.Welcome, mdp.Drain}) {
+			t.Errorf("the peer gets %v, want WELCOME and DRAIN", said)
+		}
 	})
 }
 

@@ -167,7 +167,7 @@ func (b *Broker) PausePeer(name string, on bool) error {
 	}
 	b.mu.Unlock()
 	b.log.Info("peer paused", "broker", name, "paused", on)
-	if l != nil {
+	if l != nil && l.ready.Load() { // else it is told everything once WELCOME is written
 		b.retell(l)
 		b.events.changed()
 	}
