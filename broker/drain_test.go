@@ -19,6 +19,7 @@ func TestDrain(t *testing.T) {
 			fc.send(mdp.Command{Kind: mdp.Request, Service: []byte("f")}, body)
 		}
 		fr := fw.take()
+		m.settle() // the other one is in, too
 		stopped := make(chan struct{})
 		go func() { stop(); close(stopped) }()
 
