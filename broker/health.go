@@ -27,13 +27,18 @@ type health struct {
 	eventsLost           uint64 // logged
 }
 
-const reasonPaused = "paused by an operator"
+const (
+	reasonPaused  = "paused by an operator"
+	reasonRefuses = "paused at the peer by its operator"
+)
 
 // blockedBy says why nothing new is sent over the link, "" if it may be.
 func (l *link) blockedBy() string {
 	switch {
 	case l.paused.Load():
 		return reasonPaused
+	case l.refuses.Load():
+		return reasonRefuses
 	case l.draining.Load():
 		return "the peer is shutting down"
 	case l.damped.Load() > 0:

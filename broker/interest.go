@@ -166,7 +166,7 @@ func (g *gossip) interests(links []*link, now int64) int64 {
 	e.mu.RLock()
 	own := aggregate(e.interest)
 	e.mu.RUnlock()
-	links = slices.DeleteFunc(slices.Clone(links), func(l *link) bool { return l.paused.Load() })
+	links = slices.DeleteFunc(slices.Clone(links), func(l *link) bool { return l.paused.Load() || l.refuses.Load() })
 	slices.SortFunc(links, func(x, y *link) int { return cmp.Compare(x.peerName(), y.peerName()) })
 	e.routes.Store(routesFor(links, g.b.name))
 	var batch zsock.Batch

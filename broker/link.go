@@ -24,6 +24,7 @@ type link struct {
 	ready     atomic.Bool  // WELCOME is written: other commands may follow
 	draining  atomic.Bool  // the peer said DRAIN: it is sent nothing new
 	paused    atomic.Bool  // an operator said so
+	refuses   atomic.Bool  // the peer's heartbeats say that it paused the link
 	standby   atomic.Bool  // another link to the same broker is the one in use
 	damped    atomic.Int64 // nothing is sent before this time: it went up and down too often
 	down      atomic.Bool  // set before its routes are dropped: it gets no new ones
@@ -35,7 +36,8 @@ type link struct {
 	eventsLost atomic.Uint64
 	flood      flood  // of the reader goroutine
 	lastEvent  uint64 // the peer's count of events; of the reader goroutine
-	lastBeat   int64  // of the ticker goroutine
+	lastBeat   int64  // this and toldPaused are of the ticker goroutine
+	toldPaused bool
 	health     health // of the ticker goroutine
 
 	due, routed  uint64 // these and toldInterest are of the gossip goroutine
@@ -51,9 +53,9 @@ type link struct {
 	established atomic.Int64 // broker clock
 	since       atomic.Int64 // broker clock; when it was established or, standing by, replaced
 	replaces    *link        // which has to be told; of the reader goroutine
+	owesDrain   atomic.Bool  // another link replaces it, and the peer was not told yet
 }
 
-	owesDrain   atomic.Bool  // another link replaces it, and the peer was not told yet
 // peerName is the other broker's name, or its endpoint while that is unknown.
 func (l *link) peerName() string {
 	if h := l.peer.Load(); h != nil {
@@ -81,7 +83,7 @@ func (l *link) way() way {
 
 // shut tells whether nothing new may be sent over the link.
 func (l *link) shut() bool {
-	return l.draining.Load() || l.paused.Load() || l.standby.Load() || l.damped.Load() > 0
+	return l.draining.Load() || l.paused.Load() || l.refuses.Load() || l.standby.Load() || l.damped.Load() > 0
 }
 
 // pace is how often at most the peer is told of changes. It counts on what it was
@@ -249,6 +251,9 @@ func (l *link) beat(batch *zsock.Batch) {
 	if deaf > limit && l.b.now()-l.since.Load() > int64(limit) {
 		l.c.z.Close(errDeaf)
 		return
+	}
+	if on := cmd.Head.Flags&mdp.FlagPaused != 0; l.refuses.Swap(on) != on {
+		l.b.events.changed() // they go another way, or this one again
 	}
 	echo := mdp.Command{Role: mdp.Peer, Kind: mdp.Heartbeat, Head: mdp.Head{Token: cmd.Head.Token, Flags: mdp.FlagNeed}}
 	l.c.sendControl(batch, &echo)

@@ -251,9 +251,13 @@ func (c *conn) sayAlive(batch *zsock.Batch, now int64) {
 	switch {
 	case link != nil:
 		// Also beside other traffic: it measures the way, and says what was heard.
-		if link.peer.Load() != nil && (link.rtt.Load() == 0 || now-link.lastBeat >= beat*7/8) {
+		turned := link.paused.Load() != link.toldPaused
+		if link.peer.Load() != nil && (link.rtt.Load() == 0 || turned || now-link.lastBeat >= beat*7/8) {
 			link.lastBeat = now
 			link.sayBeat(batch, now)
+			if turned {
+				c.b.retell(link) // what is offered again counts only behind this
+			}
 		}
 	case worker != nil:
 		if silent >= interval {
@@ -279,11 +283,14 @@ func (w *worker) sayBeat(batch *zsock.Batch) {
 	}
 }
 
-// sayBeat tells the peer when it was last heard, and carries our clock to be
-// echoed, which measures the round trip.
+// sayBeat tells the peer when it was last heard and whether the link is paused, and
+// carries our clock to be echoed, which measures the round trip.
 func (l *link) sayBeat(batch *zsock.Batch, now int64) {
-	l.c.sendControl(batch, &mdp.Command{Role: mdp.Peer, Kind: mdp.Heartbeat,
-		Head: mdp.Head{Token: uint64(now), Remaining: uint32((now - l.c.watch.heard) / 1e6)}})
+	head := mdp.Head{Token: uint64(now), Remaining: uint32((now - l.c.watch.heard) / 1e6)}
+	if l.toldPaused = l.paused.Load(); l.toldPaused {
+		head.Flags = mdp.FlagPaused
+	}
+	l.c.sendControl(batch, &mdp.Command{Role: mdp.Peer, Kind: mdp.Heartbeat, Head: head})
 }
 
 // expireSilent ends the session of a connection that was silent too long.

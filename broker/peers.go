@@ -144,8 +144,9 @@ func (b *Broker) dampLocked(l *link, name string) {
 
 // PausePeer takes the link to a broker out of use, or back into it: nothing new is
 // sent over it or taken from it, neither requests nor events; what is under way is
-// answered. It holds for later links to the broker, too. The error tells that no
-// such peer is known.
+// answered. It holds for later links to the broker, too. The peer learns it with the
+// next heartbeat, and shows the link as blocked. The error tells that no such peer is
+// known.
 func (b *Broker) PausePeer(name string, on bool) error {
 	b.mu.Lock()
 	known := b.links[name] != nil || b.lost[name] != nil || b.pausedPeers[name]

@@ -3,11 +3,13 @@ package broker
 import (
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
 	"github.com/mdmesh/mdmesh/zsock/memsock"
 )
 
@@ -54,6 +56,7 @@ func TestPausePeer(t *testing.T) {
 		w.quiet()
 		near := m.worker(a, "t", 1) // the other direction
 		m.pass(2 * time.Second)
+		m.wantLink(b, "a", linkBlocked, "at the peer")
 		d := m.client(b, "d")
 		d.failed(d.ask("t", "x", flags(mdp.FlagNoWait)), mdp.NoWorker, false)
 		near.quiet()
@@ -63,10 +66,12 @@ func TestPausePeer(t *testing.T) {
 		m.pass(2 * time.Second)
 		m.up(a, 1)
 		m.wantLink(a, "b", linkBlocked, "operator")
+		m.wantLink(b, "a", linkBlocked, "at the peer")
 		w.quiet()
 		post("/peers/b/resume", http.StatusOK)
 		m.pass(1500 * time.Millisecond)
 		m.wantLink(a, "b", linkUp, "")
+		m.wantLink(b, "a", linkUp, "")
 		w.answer(w.take(), "z")
 		c.answered(second, mdp.OK, "z")
 		h := d.ask("t", "x")
@@ -74,6 +79,83 @@ func TestPausePeer(t *testing.T) {
 		d.answered(h, mdp.OK, "t")
 		m.empty(a)
 		m.empty(b)
+	})
+}
+
+// A heartbeat's flag tells of a pause: the peer is sent nothing while it is set,
+// whatever it says besides, and what waits once it offers again.
+func TestPausedByPeer(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		p, c := m.fakePeer(b, "p"), m.client(b, "c")
+		beat := func(flags uint8) {
+			p.send(mdp.Command{Kind: mdp.Heartbeat, Head: mdp.Head{Token: 1, Flags: flags}})
+			m.settle()
+		}
+		offer := mdp.Load{Workers: 9, Idle: 9}
+		p.state("s", offer)
+		beat(mdp.FlagPaused)
+		m.wantLink(b, "p", linkBlocked, "at the peer")
+		h := c.ask("s", "x")
+		p.state("s", offer)
+		m.pass(100 * time.Millisecond)
+		for len(p.got) > 0 {
+			p.expect(mdp.State)
+		}
+		beat(0)
+		m.pass(300 * time.Millisecond) // the ticker looks
+		m.wantLink(b, "p", linkUp, "")
+		p.state("s", offer)
+		p.send(mdp.Command{Kind: mdp.Final, Service: []byte("s"), Head: mdp.Head{Token: p.nextRequest().Head.Token}}, "y")
+		c.answered(h, mdp.OK, "y")
+	})
+}
+
+// Who pauses a link says so with the next look of the ticker, and takes it back.
+func TestPauseIsTold(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		p := m.fakePeer(b, "p")
+		m.pass(300 * time.Millisecond)
+		for _, paused := range []bool{false, true, false} {
+			if err := b.PausePeer("p", paused); err != nil {
+				t.Fatal(err)
+			}
+			for len(p.beats) > 0 {
+				<-p.beats
+			}
+			said := <-p.beats
+			if on := said.Head.Flags&mdp.FlagPaused != 0; on != paused {
+				t.Errorf("paused is %t, the heartbeat has flags %x", paused, said.Head.Flags)
+			}
+		}
+	})
+}
+
+// Events go around a link that one side has paused, in both directions.
+func TestEventsGoAroundPausedLink(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		a := m.broker("a", withEvents, peers("b", "c"))
+		b, c := m.broker("b", withEvents, peers("c")), m.broker("c", withEvents)
+		for _, x := range []*Broker{a, b, c} {
+			m.up(x, 2)
+		}
+		atA, atB := m.subscribe(a, "t"), m.subscribe(b, "t")
+		fromA, fromB := m.eventPeer(a, zsock.Pub), m.eventPeer(b, zsock.Pub)
+		for i, paused := range []bool{true, false} {
+			if err := a.PausePeer("b", paused); err != nil {
+				t.Fatal(err)
+			}
+			m.pass(2 * time.Second)
+			n := strconv.Itoa(i)
+			fromA.raw("t", "a"+n)
+			m.settle()
+			fromB.raw("t", "b"+n)
+			m.settle()
+			wantEvents(t, atA, "t|a"+n, "t|b"+n)
+			wantEvents(t, atB, "t|a"+n, "t|b"+n)
+			m.wantCount(c, "events_in", 2)
+		}
 	})
 }
 

@@ -29,6 +29,7 @@ const (
 	FlagMayHaveRun  uint8 = 0x10 // error answer: the request may have run
 	FlagRestartable uint8 = 0x20 // request: may be redelivered after a partial
 	FlagNeed        uint8 = 0x40 // peers: the sender has no idle worker for the service
+	FlagPaused      uint8 = 0x80 // heartbeat of peers: the sender takes nothing new over the link
 )
 
 // RequestID names a request end to end, over retries and brokers.

@@ -81,7 +81,7 @@ func TestProtocolTables(t *testing.T) {
 		}
 	}
 	flags := map[uint8]string{FlagOnce: "once", FlagNoWait: "no-wait", FlagDetached: "detached", FlagMap: "map",
-		FlagMayHaveRun: "may have run", FlagRestartable: "restartable", FlagNeed: "need"}
+		FlagMayHaveRun: "may have run", FlagRestartable: "restartable", FlagNeed: "need", FlagPaused: "paused"}
 	rows := regexp.MustCompile(`(?m)^\| ([0-9]{2}) \| ([a-z][a-z -]+) \|`).FindAllStringSubmatch(text, -1)
 	if len(rows) != len(flags) {
 		t.Errorf("%d flags, want %d", len(rows), len(flags))
