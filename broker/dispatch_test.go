@@ -76,6 +76,52 @@ func TestDispatchOrder(t *testing.T) {
 	})
 }
 
+// Where all workers run something, quick requests go to one worker for a turn, and
+// others to one after another.
+func TestWorkersTakeTurns(t *testing.T) {
+	for _, test := range []struct {
+		takes time.Duration
+		turn  int
+	}{{time.Millisecond, maxWorkerTurn}, {10 * time.Millisecond, 1}} {
+		t.Run(test.takes.String(), func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b := m.broker("b")
+				one, two := m.worker(b, "s", 30), m.worker(b, "s", 30)
+				c := m.client(b, "c")
+				c.ask("s", "warm")
+				m.pass(test.takes)
+				one.answer(one.take())
+				c.expect(mdp.Final)
+				c.ask("s", "both")
+				c.ask("s", "busy")
+				m.settle()
+				turns, last := []int{0}, -1 // lengths, and who had one more request last
+				held := [2]int{len(one.got), len(two.got)}
+				for range 4 * maxWorkerTurn {
+					c.ask("s", "x")
+					m.settle()
+					who := 0
+					if len(two.got) > held[1] {
+						who = 1
+					}
+					held = [2]int{len(one.got), len(two.got)}
+					if who != last && last >= 0 {
+						turns = append(turns, 0)
+					}
+					turns[len(turns)-1]++
+					last = who
+				}
+				for i, n := range turns[1 : len(turns)-1] {
+					if n != test.turn && i > 0 {
+						t.Errorf("turns of %v, want %d each", turns, test.turn)
+						break
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestNeverBeyondCredit(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b")

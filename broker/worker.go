@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"time"
+
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
 )
@@ -19,6 +21,7 @@ type worker struct {
 	credit    int    // requests it runs at once; 1 for MDP/0.1 and 0.2
 	held      []held // what it was given and has not answered
 	busySince int64  // when it was given the first of them
+	turn      int    // how many it was given in its turn, if that is not over
 	gone      bool
 	logged    bool // its coming was logged, and so its going will be
 	drained   bool // said DRAIN: gets nothing more
@@ -31,8 +34,9 @@ type worker struct {
 	trust
 }
 
-// wait puts the worker at the end of the list that fits its load, and keeps the
-// service's totals. It is called after every change of the fields above.
+// wait puts the worker at the end of the list that fits its load, or at the front of it
+// while its turn lasts, and keeps the service's totals. It is called after every change
+// of the fields above.
 func (w *worker) wait() {
 	s := w.service
 	if w.in != nil {
@@ -52,9 +56,13 @@ func (w *worker) wait() {
 	if room > 0 {
 		w.in = &s.partly
 		if len(w.held) == 0 {
-			w.in = &s.idle
+			w.in, w.turn = &s.idle, 0
 		}
-		w.in.pushBack(w)
+		if w.turn > 0 {
+			w.in.insertBefore(w.in.first, w)
+		} else {
+			w.in.pushBack(w)
+		}
 	}
 	s.free += room - w.room
 	s.capacity += capacity - w.capacity
@@ -84,8 +92,26 @@ func (w *worker) request(batch *zsock.Batch, r *request, now int64) error {
 	r.hold(w, nil, len(w.held), now)
 	w.held = append(w.held, held{token: r.token(), r: r, number: number, mark: w.launch(now, r.size)})
 	w.expectSign(now)
+	if w.turn++; w.turn >= w.service.workerTurn() {
+		w.turn = 0
+	}
 	w.wait()
 	return nil
+}
+
+// A worker's turn, where none is idle.
+const (
+	maxWorkerTurn = 8
+	quickRun      = 2 * time.Millisecond // with the way there and back
+)
+
+// workerTurn is how many requests a worker with room for more is given before the next
+// one's turn: quick ones of one client that travel together are answered together.
+func (s *service) workerTurn() int {
+	if mean := s.mean.duration(); mean > 0 && mean <= quickRun {
+		return maxWorkerTurn
+	}
+	return 1
 }
 
 // wish is the flag of a worker that wants no request to run a second time.
