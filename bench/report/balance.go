@@ -24,6 +24,7 @@ type Point struct {
 	Load   float64 `json:"load"`
 	Seed   uint64  `json:"seed"`
 	work.Outcome
+	Stolen float64 `json:"stolen"` // by the hypervisor, of the processor time wanted
 }
 
 // Balanced is a system at one load: medians over seeds.

@@ -34,6 +34,7 @@ type FederatedPoint struct {
 	work.Outcome
 	States    float64 `json:"states_per_second"` // STATE messages sent, by each broker in the mean
 	Offloaded float64 `json:"offloaded"`         // by calls; more than 1 is possible: two hops
+	Stolen    float64 `json:"stolen"`            // by the hypervisor, of the processor time wanted
 }
 
 // Hop is shape iii with clients at one broker and workers at the other, beside both
@@ -64,16 +65,16 @@ func (p FederatedPoint) Name() string {
 func (f *Federation) Print(out io.Writer) error {
 	fmt.Fprintf(out, "\n%s; %d workers, at one broker or spread over %d; %d calls a point, times in ms\n\n", f.Machine, f.Workers, f.Brokers, f.Calls)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "load\tseed\ttopology\tp99\tby one broker's\tp99 of wait\tideal\tless one broker's\tSTATE/s/broker\toffloaded\t")
+	fmt.Fprintln(w, "load\tseed\ttopology\tp99\tby one broker's\tp99 of wait\tideal\tless one broker's\tSTATE/s/broker\toffloaded\tstolen\t")
 	for _, p := range f.Points {
 		fmt.Fprintf(w, "%.0f %%\t%d\t%s\t%.1f\t", 100*p.Load, p.Seed, p.Name(), p.Latency.P99)
 		if one := f.one(p); one != nil && p.Topology != "one" {
-			fmt.Fprintf(w, "%.3f\t%.1f\t%.1f\t%+.2f\t%.0f\t%.0f %%\t\n", p.Latency.P99/one.Latency.P99, p.Wait.P99, p.IdealWait.P99, p.Wait.P99-one.Wait.P99, p.States, 100*p.Offloaded)
+			fmt.Fprintf(w, "%.3f\t%.1f\t%.1f\t%+.2f\t%.0f\t%.0f %%\t%.1f %%\t\n", p.Latency.P99/one.Latency.P99, p.Wait.P99, p.IdealWait.P99, p.Wait.P99-one.Wait.P99, p.States, 100*p.Offloaded, 100*p.Stolen)
 		} else {
-			fmt.Fprintf(w, "\t%.1f\t%.1f\t\t\t\t\n", p.Wait.P99, p.IdealWait.P99)
+			fmt.Fprintf(w, "\t%.1f\t%.1f\t\t\t\t%.1f %%\t\n", p.Wait.P99, p.IdealWait.P99, 100*p.Stolen)
 		}
 	}
-	fmt.Fprintln(w, "to reach at 80 %\t\t\t\t<= 1.1\t\t\t<= +5\tsimulated 230\t\t")
+	fmt.Fprintln(w, "to reach at 80 %\t\t\t\t<= 1.1\t\t\t<= +5\tsimulated 230\t\t\t")
 	if err := w.Flush(); err != nil {
 		return err
 	}
