@@ -32,7 +32,7 @@ type settings struct {
 	seeds   []float64 // SEEDS=1,2,3
 	calls   int       // CALLS=100000
 	systems []string  // SYSTEMS=mdmesh,nats
-	tries   int       // TRIES=1; more: a point is measured again while the hypervisor takes 1 % of the time
+	tries   int       // TRIES=1; more: a point is measured again while the hypervisor takes 3 % of the time
 	out     string    // OUT=bench/results/balance.json
 }
 

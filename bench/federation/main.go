@@ -33,7 +33,7 @@ type settings struct {
 	seeds []float64     // SEEDS=1
 	calls int           // CALLS=100000
 	spell time.Duration // DURATION=5s, where calls are made for a time
-	tries int           // TRIES=1; more: a point is measured again while the hypervisor takes 1 % of the time
+	tries int           // TRIES=1; more: a point is measured again while the hypervisor takes 3 % of the time
 	parts []string      // PARTS=points,idle,uneven,hop
 	out   string        // OUT=bench/results/federation.json
 }
