@@ -41,6 +41,30 @@ func (v view) wait() time.Duration {
 	return time.Duration(min(float64(v.queue-v.idle+1)*float64(mean)/float64(v.workers), float64(never)))
 }
 
+// frees is how often a worker comes free where all are busy, in the mean.
+func (v view) frees() time.Duration {
+	switch {
+	case v.workers == 0:
+		return never
+	case v.mean == 0:
+		return unknownMean / time.Duration(v.workers)
+	}
+	return v.mean / time.Duration(v.workers)
+}
+
+// levels is when a request must have come, at the latest, that waits here behind another
+// one and is better next at the peer, where the oldest one came at oldestAt: earlier than
+// that by more than the way, a worker's coming free there, and what clocks and reports
+// are out by. Where the peer's next worker is free later than the second one here,
+// nothing is: one with a single worker keeps who is next waiting for as long as its
+// longest request takes.
+func levels(here, there view, oldestAt int64) int64 {
+	if there.suspect || there.workers == 0 || there.frees()+there.oneWay > 2*here.frees() {
+		return math.MinInt64
+	}
+	return oldestAt - int64(max(here.mean/5, there.frees(), time.Millisecond)+2*there.oneWay)
+}
+
 // choose picks the peer a request goes to when no worker here is free, or -1 to
 // queue it here. Lot returns a number in [0, n). The rules, in order: an idle
 // peer that is nearer than the wait here, of the nearest latency class, by lot

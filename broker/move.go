@@ -106,9 +106,9 @@ func (s *service) level(batch *zsock.Batch, p *route, now int64) {
 	if next == nil || s.own.n+s.guests.n < 2 {
 		return
 	}
-	v := p.view(p.link.way(), now)
-	until := p.oldestAt - v.youngerBy(s.mean.duration())
-	if v.suspect || v.workers == 0 || next.entered >= until {
+	here := view{workers: s.capacity, mean: s.mean.duration()}
+	until := levels(here, p.view(p.link.way(), now), p.oldestAt)
+	if next.entered >= until {
 		return
 	}
 	first := func(q *queue, may func(*request) bool) *request {

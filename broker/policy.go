@@ -349,13 +349,5 @@ func (s *standing) waitsLonger(oneWay time.Duration) int {
 	return int(oneWay * time.Duration(s.workers) / mean)
 }
 
-// youngerBy is how much younger all requests there must be than one here that is not
-// the next, for that to go there: more than the way, the next worker's coming free
-// there, and what clocks and reports are out by.
-func (v view) youngerBy(mean time.Duration) int64 {
-	free := v.mean / time.Duration(max(v.workers, 1))
-	return int64(max(mean/5, free, time.Millisecond) + 2*v.oneWay)
-}
-
 // byLot is the policy's source of chance.
 func byLot(n int) int { return rand.IntN(n) }

@@ -343,9 +343,8 @@ func (p *plant) returned(b *simBroker, i, at int) {
 // level is service.level.
 func (p *plant) level(b *simBroker, i int) {
 	n := &b.others[i]
-	v := n.view(n.way, p.now)
-	until := n.oldestAt - v.youngerBy(b.mean.duration())
-	for at := 1; at < len(b.queue) && !v.suspect && v.workers > 0 && b.queue[at].entered < until; at++ {
+	until := levels(view{workers: b.workers, mean: b.mean.duration()}, n.view(n.way, p.now), n.oldestAt)
+	for at := 1; at < len(b.queue) && b.queue[at].entered < until; at++ {
 		job := b.queue[at]
 		switch {
 		case job.hops > 0 && !slices.Contains(job.path, b.idOf(i)):

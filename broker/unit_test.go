@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +53,38 @@ func TestChoose(t *testing.T) {
 		lot := func(n int) int { return min(test.lot, n-1) }
 		if got := choose(test.here, test.peers, test.hops, lot); got != test.want {
 			t.Errorf("%s: chose %d, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+func TestLevels(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	four := view{workers: 4, mean: 10 * ms}
+	for _, test := range []struct {
+		name        string
+		here, there view
+		by          time.Duration // how much younger those there must be; never: however young
+	}{
+		{"equals: a worker's coming free", four, four, 2500 * time.Microsecond},
+		{"a fifth of a service", four, view{workers: 40, mean: 10 * ms}, 2 * ms},
+		{"and the way, twice", four, view{workers: 40, mean: 10 * ms, oneWay: 2 * ms}, 6 * ms},
+		{"quick work: clocks", view{workers: 1, mean: 50 * time.Microsecond}, view{workers: 1, mean: 50 * time.Microsecond}, ms},
+		{"nothing known yet", view{workers: 1}, view{workers: 1}, ms},
+		{"nobody here", view{}, four, 2500 * time.Microsecond},
+		{"few workers there", view{workers: 15, mean: 10 * ms}, view{workers: 1, mean: 10 * ms}, never},
+		{"slow ones there", four, view{workers: 4, mean: 30 * ms}, never},
+		{"too far", four, view{workers: 4, mean: 10 * ms, oneWay: 3 * ms}, never},
+		{"nobody there", four, view{}, never},
+		{"a suspect", four, view{workers: 4, mean: 10 * ms, suspect: true}, never},
+	} {
+		oldestAt := int64(time.Hour)
+		want := oldestAt - int64(test.by)
+		if test.by == never {
+			want = math.MinInt64
+		}
+		if got := levels(test.here, test.there, oldestAt); got != want {
+			t.Errorf("%s: by %v, want %v", test.name, time.Duration(oldestAt-got), test.by)
 		}
 	}
 }
