@@ -20,7 +20,8 @@ const poolHop = 100 * time.Microsecond
 
 // TestPoolOfBrokers makes requests wait in whole brokers, under simulated time, and
 // compares one broker of 16 workers with four linked ones of four: the work is that of
-// bench/federation, without its machine. TestPool is the policy alone, and quicker.
+// bench/federation, without its machine. Goroutines run in any order, so that runs differ by
+// 2 ms and more: TestPool is the policy alone, and exact.
 // MD_POOL_CALLS=90000 makes it nearly as long as a point of the benchmark.
 func TestPoolOfBrokers(t *testing.T) {
 	calls, err := strconv.Atoi(os.Getenv("MD_POOL_CALLS"))
@@ -35,7 +36,7 @@ func TestPoolOfBrokers(t *testing.T) {
 			plan.Entries, plan.Hot = 4, hot
 			four := poolWaits(t, plan)
 			p99, p999 := quantile(four, 0.99), quantile(four, 0.999)
-			want99, want999 := quantile(one, 0.99)+5*time.Millisecond, quantile(one, 0.999)*17/10
+			want99, want999 := quantile(one, 0.99)+10*time.Millisecond, quantile(one, 0.999)*5/2
 			t.Logf("%d requests: wait p99 %v p99.9 %v, one broker %v %v", calls, p99, p999, quantile(one, 0.99), quantile(one, 0.999))
 			if p99 > want99 || p999 > want999 {
 				t.Errorf("wait p99 %v p99.9 %v, want at most %v and %v", p99, p999, want99, want999)
