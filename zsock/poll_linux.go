@@ -19,7 +19,9 @@ const (
 
 // How a poller waits.
 const (
-	looks        = 50 // before it is put to sleep: about as many microseconds
+	looks        = 50      // before it is put to sleep: about as many microseconds
+	longLooks    = 200     // the same, behind a round that brought much
+	much         = 1 << 10 // octets: some ten small messages
 	maxFruitless = 63
 )
 
@@ -37,6 +39,7 @@ type poller struct {
 	conns        []*Conn // by slot; loop only
 	free         []int32 // slots; loop only
 	taken        int     // octets read since the last flush; loop only
+	brought      int     // octets that the last round read; loop only
 	rouses       bool    // a handler may have woken goroutines in this round; loop only
 	generation   int32   // of the last one that came; loop only
 	fruitless    int     // waits that need not be put off, after ones that were in vain; loop only
@@ -197,11 +200,12 @@ func (p *poller) run() {
 			panic(fmt.Sprintf("zsock: epoll: %v", err)) // no descriptor of ours: a bug
 		}
 		p.turn.Add(1)
+		p.brought = 0
 		for _, e := range events[:max(n, 0)] {
 			p.happened(e)
 		}
 		p.yield()
-		p.taken = 0
+		p.brought, p.taken = p.brought+p.taken, 0
 		p.desk.batch.Flush()
 		p.yield()
 		p.rouses = false
@@ -212,14 +216,19 @@ func (p *poller) run() {
 
 // wait waits for events. While the machine is busy the next one is near, and being put
 // to sleep and woken takes longer than looking for it a few times, and costs more. In
-// between others may have the processor. Where that is in vain it soon is not tried
-// any more, but for one wait in maxFruitless.
+// between others may have the processor. Who had much to do looks longer: many calls are
+// under way then, and all of them wait for whoever has to be woken. Where looking is in
+// vain it soon is not tried any more, but for one wait in maxFruitless.
 func (p *poller) wait(events []unix.EpollEvent) (int, error) {
 	if p.direct > 0 {
 		p.direct--
 		return unix.EpollWait(p.epoll, events, -1)
 	}
-	for range looks {
+	limit := looks
+	if p.brought > much {
+		limit = longLooks
+	}
+	for range limit {
 		if n, err := unix.EpollWait(p.epoll, events, 0); n != 0 || err != nil {
 			p.fruitless /= 2
 			return n, err
@@ -272,7 +281,7 @@ func (p *poller) happened(e unix.EpollEvent) {
 		p.end(c, err)
 	}
 	if p.taken > maxTaken { // it is still in the processor's cache
-		p.taken = 0
+		p.brought, p.taken = p.brought+p.taken, 0
 		p.desk.batch.Flush()
 	}
 	p.unload()
