@@ -116,6 +116,14 @@ func (p *peer) state(service string, load mdp.Load) {
 	p.send(mdp.Command{Kind: mdp.State}, string(mdp.AppendState(nil, &mdp.StateEntry{Service: []byte(service), Load: load})))
 }
 
+// sendBack answers a request with NOT_TAKEN, and tells the peer's own load.
+func (p *peer) sendBack(r *message, load mdp.Load) {
+	p.m.t.Helper()
+	cmd := mdp.Command{Kind: mdp.Final, Service: []byte("s"), Head: mdp.Head{Token: r.Head.Token, ID: r.Head.ID, Load: load}}
+	cmd.SetError(mdp.Errorf(mdp.NotTaken, "no"))
+	p.send(cmd)
+}
+
 // nextFinal and nextRequest skip STATE.
 func (p *peer) nextFinal() *message   { p.m.t.Helper(); return p.skipState(mdp.Final) }
 func (p *peer) nextRequest() *message { p.m.t.Helper(); return p.skipState(mdp.Request) }
@@ -145,10 +153,7 @@ func TestRefusingPeer(t *testing.T) {
 		for range maxRefusals {
 			r := p.nextRequest()
 			seen++
-			refusal := mdp.Command{Kind: mdp.Final, Service: []byte("s"), Head: mdp.Head{Token: r.Head.Token, ID: r.Head.ID,
-				Load: mdp.Load{Idle: 3, Workers: 3, Seen: seen}}}
-			refusal.SetError(mdp.Errorf(mdp.NotTaken, "no"))
-			p.send(refusal)
+			p.sendBack(r, mdp.Load{Idle: 3, Workers: 3, Seen: seen})
 		}
 		c.failed(h, mdp.Busy, false)
 		m.empty(b)

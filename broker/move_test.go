@@ -61,23 +61,28 @@ func TestReturnedRequestRunsAtHome(t *testing.T) {
 	})
 }
 
-// Of what waits here, the first one that has another before it goes to a busy peer whose
-// next one came later; with no more than the next waiting, or where the peer's is as
-// old, nothing does.
+// askInTurn sends requests with ids from 1 on, 10 ms apart.
+func (p *peer) askInTurn(bodies ...string) {
+	p.m.t.Helper()
+	for i, body := range bodies {
+		p.ask("s", body, asID(byte(i+1)))
+		p.m.pass(10 * time.Millisecond)
+	}
+}
+
+// Of what waits here, the first one that has another before it goes to a busy peer where
+// all that wait came later; where one is as old, nothing does.
 func TestOlderRequestsGoWhereTheyAreNext(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b")
 		w, c, p := m.worker(b, "s", 1), m.client(b, "c"), m.fakePeer(b, "p")
-		for _, body := range []string{"runs", "next", "second", "third"} {
-			c.ask("s", body)
-			m.pass(10 * time.Millisecond)
-		}
+		c.askInTurn("runs", "next", "second", "third")
 		w.take()
 		busy := mdp.Load{Workers: 1, MeanUs: 1_000}
 		busy.Queue, busy.WaitedUs = 1, 60_000
-		p.ask("s", "older", asID(1), func(h *mdp.Head) { h.Load = busy })
+		p.ask("s", "older", asID(9), func(h *mdp.Head) { h.Load = busy })
 		m.pass(10 * time.Millisecond)
-		m.wantCount(b, "offloaded", 0) // the peer's next is older than all here
+		m.wantCount(b, "offloaded", 0) // the peer's is older than all here
 
 		p.state("s", mdp.Load{Workers: 1, MeanUs: 1_000}) // nothing waits there any more
 		r := p.nextRequest()
@@ -85,7 +90,7 @@ func TestOlderRequestsGoWhereTheyAreNext(t *testing.T) {
 			t.Errorf("%q went, want the second", r.body())
 		}
 		m.pass(10 * time.Millisecond)
-		m.wantCount(b, "offloaded", 1) // that one is next there now
+		m.wantCount(b, "offloaded", 1) // that one is the oldest there now
 	})
 }
 
@@ -94,10 +99,7 @@ func TestOlderGuestsGoHome(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b")
 		w, p := m.worker(b, "s", 1), m.fakePeer(b, "p")
-		for i, body := range []string{"runs", "next", "second"} {
-			p.ask("s", body, asID(byte(i+1)))
-			m.pass(10 * time.Millisecond)
-		}
+		p.askInTurn("runs", "next", "second")
 		w.take()
 		p.state("s", mdp.Load{Workers: 4, MeanUs: 1_000})
 		f := p.nextFinal()
@@ -105,7 +107,7 @@ func TestOlderGuestsGoHome(t *testing.T) {
 			t.Errorf("%v of %v came back", mdp.Status(f.Head.Status), f.Head.ID)
 		}
 		if f.Head.Load.WaitedUs < 20_000 {
-			t.Errorf("told that the next one waits for %d us", f.Head.Load.WaitedUs)
+			t.Errorf("told that the oldest one waits for %d us", f.Head.Load.WaitedUs)
 		}
 		m.pass(10 * time.Millisecond)
 		m.wantCount(b, "requests_returned", 1)
@@ -117,18 +119,12 @@ func TestNoRequestIsHandedAboutForEver(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b")
 		w, c, p := m.worker(b, "s", 1), m.client(b, "c"), m.fakePeer(b, "p")
-		for _, body := range []string{"runs", "next", "second"} {
-			c.ask("s", body)
-			m.pass(10 * time.Millisecond)
-		}
+		c.askInTurn("runs", "next", "second")
 		w.take()
 		p.state("s", mdp.Load{Workers: 1, MeanUs: 1_000})
 		for seen := range uint32(maxReturns) {
 			r := p.nextRequest()
-			back := mdp.Command{Kind: mdp.Final, Service: []byte("s"), Head: mdp.Head{Token: r.Head.Token, ID: r.Head.ID,
-				Load: mdp.Load{Workers: 1, MeanUs: 1_000, Seen: seen + 1}}}
-			back.SetError(mdp.Errorf(mdp.NotTaken, "no"))
-			p.send(back)
+			p.sendBack(r, mdp.Load{Workers: 1, MeanUs: 1_000, Seen: seen + 1})
 		}
 		m.pass(100 * time.Millisecond)
 		m.wantCount(b, "offloaded", maxReturns)
@@ -151,10 +147,7 @@ func TestSentBackIsNotTheEnd(t *testing.T) {
 		h := c.ask("s", "goes about")
 		for seen := range uint32(maxAway) {
 			r := p.nextRequest()
-			back := mdp.Command{Kind: mdp.Final, Service: []byte("s"), Head: mdp.Head{Token: r.Head.Token, ID: r.Head.ID,
-				Load: mdp.Load{Idle: 1, Workers: 1, Seen: seen + 1}}}
-			back.SetError(mdp.Errorf(mdp.NotTaken, "no"))
-			p.send(back)
+			p.sendBack(r, mdp.Load{Idle: 1, Workers: 1, Seen: seen + 1})
 		}
 		m.pass(time.Second)
 		m.wantCount(b, "offloaded", maxAway)

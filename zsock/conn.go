@@ -130,9 +130,8 @@ func Dial(ctx context.Context, endpoint string, cfg Config, h Handler) (*Conn, e
 func (c *Conn) Peer() Peer { return c.peer }
 
 // Reads counts how often octets have come, of whole messages or of parts, one system
-// call each. Whoever
-// looks twice and sees it grow knows that the peer is alive, also while a message
-// larger than the link is fast is under way.
+// call each. Whoever looks twice and sees it grow knows that the peer is alive, also
+// while a message larger than the link is fast is under way.
 func (c *Conn) Reads() uint32 { return c.in.reads.Load() }
 
 // Writes counts how often octets have gone, one system call each; it wraps, as Reads

@@ -15,13 +15,17 @@ const calm = 0.03
 // and returns the result of the calmest time, with the part of the processor time that
 // was stolen, of all that was wanted: 0 where the kernel tells of none.
 func Calmest[T any](tries int, measure func() (T, error)) (best T, stolen float64, err error) {
+	return calmest(tries, readMachine, measure)
+}
+
+func calmest[T any](tries int, read func() machine, measure func() (T, error)) (best T, stolen float64, err error) {
 	for try := range max(tries, 1) {
-		before := readMachine()
+		before := read()
 		one, err := measure()
 		if err != nil {
 			return one, 0, err
 		}
-		part := readMachine().stolenSince(before)
+		part := read().stolenSince(before)
 		if try == 0 || part < stolen {
 			best, stolen = one, part
 		}

@@ -13,10 +13,23 @@ func TestStolen(t *testing.T) {
 	}
 }
 
+// The first calm one counts, else the calmest of as many as may be.
 func TestCalmest(t *testing.T) {
-	calls := 0
-	got, _, err := Calmest(0, func() (int, error) { calls++; return calls, nil })
-	if err != nil || got != 1 || calls != 1 {
-		t.Errorf("%d after %d calls, %v", got, calls, err)
+	for _, test := range []struct {
+		tries  int
+		stolen []int64 // of 100 ticks, by try
+		want   int     // the try that counts, from 1
+		calls  int
+	}{{0, []int64{50}, 1, 1}, {3, []int64{2, 0}, 1, 1}, {3, []int64{50, 1, 0}, 2, 2}, {3, []int64{50, 20, 40}, 2, 3}} {
+		calls, now := 0, machine{}
+		got, stolen, err := calmest(test.tries, func() machine { return now }, func() (int, error) {
+			now.busy += 100 - test.stolen[calls]
+			now.stolen += test.stolen[calls]
+			calls++
+			return calls, nil
+		})
+		if err != nil || got != test.want || calls != test.calls || stolen != float64(test.stolen[got-1])/100 {
+			t.Errorf("%+v: the %d. of %d tries, %v stolen, %v", test, got, calls, stolen, err)
+		}
 	}
 }
