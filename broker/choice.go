@@ -52,9 +52,16 @@ func (v view) frees() time.Duration {
 	return v.mean / time.Duration(v.workers)
 }
 
-// levels is when a request must have come, at the latest, that waits here behind another
-// one and is better next at the peer, where the oldest one came at oldestAt: earlier than
-// that by more than the way, a worker's coming free there, and what clocks and reports
+// stalled tells, of how long ago a worker took a request, whether that is much longer than
+// they do in the mean, with all of them busy: those here have long requests then, and who
+// is next will wait for longer than elsewhere.
+func (v view) stalled(since time.Duration) bool {
+	return v.mean > 0 && since > max(3*v.frees(), updateInterval)
+}
+
+// levels is when a request must have come, at the latest, that waits here and is better
+// next at the peer, where the oldest one came at oldestAt: earlier than that by more than
+// the way, half of what a worker's coming free takes there, and what clocks and reports
 // are out by. Where the peer's next worker is free later than the second one here,
 // nothing is: one with a single worker keeps who is next waiting for as long as its
 // longest request takes.
@@ -62,7 +69,7 @@ func levels(here, there view, oldestAt int64) int64 {
 	if there.suspect || there.workers == 0 || there.frees()+there.oneWay > 2*here.frees() {
 		return math.MinInt64
 	}
-	return oldestAt - int64(max(here.mean/5, there.frees(), time.Millisecond)+2*there.oneWay)
+	return oldestAt - int64(max(there.frees()/2, time.Millisecond)+2*there.oneWay)
 }
 
 // choose picks the peer a request goes to when no worker here is free, or -1 to

@@ -168,6 +168,7 @@ func (s *service) run(batch *zsock.Batch, r *request, now int64) bool {
 		}
 		switch err := w.request(batch, r, now); {
 		case err == nil:
+			s.servedAt = now
 			s.dequeue(r, true)
 			s.changed()
 			return true

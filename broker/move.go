@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"time"
+
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/zsock"
 )
@@ -99,20 +101,24 @@ func (s *service) sendBack(batch *zsock.Batch, r *request, why string) {
 // level hands a peer the first request here that has another before it and is older
 // than all that wait there. A broker's next request runs about as soon as any other's,
 // so of all that wait in the mesh the oldest ones should be next somewhere. The next
-// one here stays: what two brokers handed each other would go to and fro. Where one
-// client's backlog waits, one of its requests at a time is older than all at the peer.
+// one here stays, or two brokers would hand each other requests to and fro, unless the
+// workers here are stalled. Where one client's backlog waits, one of its requests at a
+// time is older than all at the peer.
 func (s *service) level(batch *zsock.Batch, p *route, now int64) {
-	next := s.next()
-	if next == nil || s.own.n+s.guests.n < 2 {
+	stays := s.next()
+	if stays == nil {
 		return
 	}
 	here := view{workers: s.capacity, mean: s.mean.duration()}
 	until := levels(here, p.view(p.link.way(), now), p.oldestAt)
-	if next.entered >= until {
+	if stays.entered >= until {
 		return
 	}
+	if here.stalled(time.Duration(now - s.servedAt)) {
+		stays = nil
+	}
 	first := func(q *queue, may func(*request) bool) *request {
-		return q.after(0, maxLevelled, func(r *request) bool { return r != next && r.entered < until && may(r) })
+		return q.after(0, maxLevelled, func(r *request) bool { return r != stays && r.entered < until && may(r) })
 	}
 	mayGo := func(r *request) bool { return r.refusals < maxReturns && s.mayGo(r, p) }
 	own := first(&s.own, mayGo)

@@ -94,6 +94,32 @@ func TestOlderRequestsGoWhereTheyAreNext(t *testing.T) {
 	})
 }
 
+// Where no worker has come free for much longer than usual, the next one goes as well.
+func TestNextOneLeavesStalledWorkers(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, c, p := m.worker(b, "s", 1), m.client(b, "c"), m.fakePeer(b, "p")
+		quick := c.ask("s", "quick")
+		r := w.take()
+		m.pass(10 * time.Millisecond)
+		w.answer(r, "y")
+		c.answered(quick, mdp.OK, "y")
+		c.ask("s", "long")
+		w.take()
+		c.ask("s", "next")
+		busy := mdp.Load{Workers: 1, MeanUs: 10_000}
+		m.pass(20 * time.Millisecond)
+		p.state("s", busy)
+		m.pass(time.Millisecond)
+		m.wantCount(b, "offloaded", 0) // a service takes 10 ms
+		m.pass(20 * time.Millisecond)
+		p.state("s", busy)
+		if r := p.nextRequest(); r.body() != "next" {
+			t.Errorf("%q went, want the next one", r.body())
+		}
+	})
+}
+
 // What a peer lent goes back by its age as well, as it may not go over a hop.
 func TestOlderGuestsGoHome(t *testing.T) {
 	inBubble(t, func(m *mesh) {

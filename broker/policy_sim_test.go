@@ -83,6 +83,7 @@ type simBroker struct {
 	id      int
 	free    int
 	workers int
+	served  int64     // when a worker last took a request
 	queue   []*simJob // by age
 	mean    ewma
 	others  []neighbour // all other brokers: i is broker i, or i+1 from the own id on
@@ -224,7 +225,7 @@ func (p *plant) arrive(b *simBroker, job *simJob) {
 
 func (p *plant) start(b *simBroker, job *simJob) {
 	b.free--
-	job.started = p.now
+	job.started, b.served = p.now, p.now
 	p.waits = append(p.waits, time.Duration(p.now-job.entered))
 	p.changed(b)
 	p.after(time.Duration(job.work), func() {
@@ -342,9 +343,13 @@ func (p *plant) returned(b *simBroker, i, at int) {
 
 // level is service.level.
 func (p *plant) level(b *simBroker, i int) {
-	n := &b.others[i]
-	until := levels(view{workers: b.workers, mean: b.mean.duration()}, n.view(n.way, p.now), n.oldestAt)
-	for at := 1; at < len(b.queue) && b.queue[at].entered < until; at++ {
+	n, here := &b.others[i], view{workers: b.workers, mean: b.mean.duration()}
+	until := levels(here, n.view(n.way, p.now), n.oldestAt)
+	at := 1
+	if here.stalled(time.Duration(p.now - b.served)) {
+		at = 0
+	}
+	for ; at < len(b.queue) && b.queue[at].entered < until; at++ {
 		job := b.queue[at]
 		switch {
 		case job.hops > 0 && !slices.Contains(job.path, b.idOf(i)):

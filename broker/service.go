@@ -43,6 +43,7 @@ type service struct {
 
 	routes      []*route // peers that spoke of the service
 	mean        ewma     // service time here, for estimates of waiting
+	servedAt    int64    // when a worker last took a request
 	onceWorkers int      // of scope mesh, that run what they get at most once
 	turning     bool     // some guests are still to be turned away
 	listed      bool     // among the broker's news

@@ -66,12 +66,12 @@ func TestLevels(t *testing.T) {
 		here, there view
 		by          time.Duration // how much younger those there must be; never: however young
 	}{
-		{"equals: a worker's coming free", four, four, 2500 * time.Microsecond},
-		{"a fifth of a service", four, view{workers: 40, mean: 10 * ms}, 2 * ms},
-		{"and the way, twice", four, view{workers: 40, mean: 10 * ms, oneWay: 2 * ms}, 6 * ms},
+		{"equals: half a worker's coming free", four, four, 1250 * time.Microsecond},
+		{"and the way, twice", four, view{workers: 4, mean: 10 * ms, oneWay: 2 * ms}, 5250 * time.Microsecond},
+		{"many workers: clocks", four, view{workers: 40, mean: 10 * ms}, ms},
 		{"quick work: clocks", view{workers: 1, mean: 50 * time.Microsecond}, view{workers: 1, mean: 50 * time.Microsecond}, ms},
 		{"nothing known yet", view{workers: 1}, view{workers: 1}, ms},
-		{"nobody here", view{}, four, 2500 * time.Microsecond},
+		{"nobody here", view{}, four, 1250 * time.Microsecond},
 		{"few workers there", view{workers: 15, mean: 10 * ms}, view{workers: 1, mean: 10 * ms}, never},
 		{"slow ones there", four, view{workers: 4, mean: 30 * ms}, never},
 		{"too far", four, view{workers: 4, mean: 10 * ms, oneWay: 3 * ms}, never},
@@ -85,6 +85,25 @@ func TestLevels(t *testing.T) {
 		}
 		if got := levels(test.here, test.there, oldestAt); got != want {
 			t.Errorf("%s: by %v, want %v", test.name, time.Duration(oldestAt-got), test.by)
+		}
+	}
+}
+
+func TestStalled(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	for _, test := range []struct {
+		name string
+		here view
+		from time.Duration // never: not at all
+	}{
+		{"three times what a worker's coming free takes", view{workers: 4, mean: 10 * ms}, 7500 * time.Microsecond},
+		{"not sooner than others could know", view{workers: 4, mean: ms}, updateInterval},
+		{"nothing known yet", view{workers: 4}, never},
+		{"nobody here", view{mean: ms}, never},
+	} {
+		if test.here.stalled(test.from) || test.from < never && !test.here.stalled(test.from+1) {
+			t.Errorf("%s: want it beyond %v", test.name, test.from)
 		}
 	}
 }
