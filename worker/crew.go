@@ -24,7 +24,8 @@ const (
 // while anything is queued or unsent leaves somebody behind who will see to it. That
 // is an executor that was woken, which in turn wakes the next one. Where handlers are
 // quick it is the one that starts the handler itself, so that a whole run of requests
-// wakes nobody else; pace.go says when, and who looks whether it really comes back.
+// wakes nobody else, and where they are quicker still that is the reader, which wakes
+// nobody at all; pace.go says when, and who looks whether it really comes back.
 type crew struct {
 	running sync.WaitGroup
 
@@ -45,6 +46,7 @@ type crew struct {
 type executor struct {
 	s    *session
 	wake chan struct{} // capacity 1; closed when it should end
+	link *link         // whose reader it is, without wake; or nil
 	out  zsock.Batch
 	text text
 	r    *Request // whose handler runs
@@ -113,10 +115,16 @@ func (e *executor) run() {
 	for range e.wake {
 		e.s.mu.Lock()
 		e.s.crew.waking = false
-		e.begin()
-		for r := e.proceed(); r != nil; r = e.proceed() {
-			e.serve(r) // returns with mu held
-		}
+		e.work()
+	}
+}
+
+// work serves until nothing is left to do. It is called with mu held and returns
+// without.
+func (e *executor) work() {
+	e.begin()
+	for r := e.proceed(); r != nil; r = e.proceed() {
+		e.serve(r) // returns with mu held
 	}
 }
 
@@ -125,6 +133,7 @@ func (e *executor) unwound() {
 	if e.r == nil {
 		return
 	}
+	e.s.w.counters.running.Add(-1)
 	e.answer(e.r, nil, errors.New("the handler has ended its goroutine"))
 	e.flush(0)
 	e.s.mu.Lock()
@@ -165,9 +174,11 @@ func (e *executor) proceed() *Request {
 	}
 	e.measure()
 	c.pace.forget(e)
-	if c.dismissed || len(c.idle) >= maxIdle {
+	switch {
+	case e.link != nil: // it reads on
+	case c.dismissed || len(c.idle) >= maxIdle:
 		close(e.wake)
-	} else {
+	default:
 		c.idle = append(c.idle, e)
 	}
 	s.mu.Unlock()

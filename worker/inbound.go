@@ -141,7 +141,7 @@ func (l *link) Paused(b *zsock.Batch, _ *zsock.Conn) {
 		l.leaving, l.confirmed = true, true
 		l.nudge()
 	}
-	s.rouse()
+	l.engage()
 }
 
 // welcome makes the session ready, or notes the broker's refusal.

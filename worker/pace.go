@@ -3,6 +3,9 @@ package worker
 import "time"
 
 const (
+	// instant is how long handlers take at most to be run by the reader: waking an
+	// executor takes as long.
+	instant = 10 * time.Microsecond
 	// quick is how long handlers take at most, with all that is done around them, to be
 	// run one after another by one executor; and quickRun how long all that are queued.
 	// Waking a second one costs more than they do, unless there is that much to share.
@@ -22,7 +25,8 @@ const (
 // trusted to come back: nobody else is woken. A handler may block all the same, after
 // any number that did not. So a timer looks after the trusted one, as long as there
 // is one: where it has not moved between two looks it is trusted no longer, others
-// are woken, and handlers count as slow until enough of them have been quick again.
+// are woken, if it is the reader somebody else reads on, and handlers count as slow
+// until enough of them have been quick again.
 type pace struct {
 	mean    time.Duration // of a handler and what is around it, lately; zero: unknown
 	trusted *executor     // comes back soon, or nil
@@ -122,6 +126,9 @@ func (s *session) look() {
 		return
 	}
 	if p.turns == p.seen {
+		if l := p.trusted.link; l != nil {
+			l.conn.Relieve()
+		}
 		p.trusted, p.mean = nil, max(p.mean, unknown)
 		s.rouse()
 		return

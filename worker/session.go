@@ -62,6 +62,8 @@ type link struct {
 	limit atomic.Int64
 	wake  chan struct{} // capacity 1: look at the link again
 
+	errand func() // runErrand, bound once
+
 	// The following is the reader's own.
 	cmd     mdp.Command
 	text    text
@@ -71,7 +73,10 @@ type link struct {
 	block   *block        // takes small bodies
 	now     time.Duration // since epoch, at the first deadline since the last pause
 
+	reader executor // what the reader is while it is on an errand
+
 	// session.mu guards the following.
+	away      bool  // the reader is on an errand, or was sent on one
 	requests  table // queued or running
 	credit    int   // what the broker was told last
 	heartbeat time.Duration
@@ -142,6 +147,7 @@ func (s *session) awaitRoom(ctx context.Context) bool {
 // connect makes one connection and serves it until it ends.
 func (s *session) connect(ctx context.Context) (*link, error) {
 	l := &link{s: s, wake: make(chan struct{}, 1), heartbeat: defaultHeartbeat}
+	l.reader, l.errand = executor{s: s, link: l}, l.runErrand
 	l.limit.Store(math.MaxInt64)
 	dial, cancel := context.WithTimeout(ctx, dialTimeout)
 	conn, err := zsock.Dial(dial, s.endpoint, zsock.Config{

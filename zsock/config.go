@@ -68,7 +68,8 @@ type Handler interface {
 // shared connections that is when the socket has nothing more, or has brought about
 // 1 MiB without a pause; elsewhere after each read. A poller lets the goroutines run
 // that Paused has woken, so that what they send goes into the same write: a handler
-// that wakes nobody is better off without it, as each such yield may wake a thread.
+// that wakes nobody is better off without it, as each such yield may wake a thread, or
+// sends the reader itself on an errand ([Conn.Errand]).
 type Pauser interface {
 	Paused(b *Batch, c *Conn)
 }

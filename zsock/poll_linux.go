@@ -35,15 +35,16 @@ const (
 type poller struct {
 	epoll, event int // descriptors; event wakes the loop
 	desk         desk
-	scratch      *slab   // what is read goes here
-	conns        []*Conn // by slot; loop only
-	free         []int32 // slots; loop only
-	taken        int     // octets read since the last flush; loop only
-	brought      int     // octets that the last round read; loop only
-	rouses       bool    // a handler may have woken goroutines in this round; loop only
-	generation   int32   // of the last one that came; loop only
-	fruitless    int     // waits that need not be put off, after ones that were in vain; loop only
-	direct       int     // of those, how many are left; loop only
+	scratch      *slab    // what is read goes here
+	conns        []*Conn  // by slot; loop only
+	free         []int32  // slots; loop only
+	taken        int      // octets read since the last flush; loop only
+	brought      int      // octets that the last round read; loop only
+	rouses       bool     // a handler may have woken goroutines in this round; loop only
+	generation   int32    // of the last one that came; loop only
+	fruitless    int      // waits that need not be put off, after ones that were in vain; loop only
+	direct       int      // of those, how many are left; loop only
+	errands      []errand // for when all that was read is handled; loop only
 
 	turn atomic.Uint32 // odd while the loop is at work
 
@@ -52,6 +53,8 @@ type poller struct {
 	mu     sync.Mutex
 	asleep bool    // the loop waits: event must be written
 	calls  []*Conn // that want the loop
+	away   *Conn   // on whose errand the loop is, or nil
+	trip   uint64  // number of the errand: another one says that the loop is somebody else's
 }
 
 // pollers are those that run. There is one for every two processors: the others
@@ -171,11 +174,14 @@ func (p *poller) answer(calls []*Conn, wait bool) []*Conn {
 	return calls
 }
 
-// run is the loop.
+// run is the loop, until there are no connections any more or another goroutine has it.
 func (p *poller) run() {
 	events := make([]unix.EpollEvent, maxEvents)
 	var calls []*Conn
 	for round := 0; ; round++ {
+		if !p.runErrands() {
+			return
+		}
 		if round%turns == 0 {
 			runtime.Gosched()
 		}
@@ -190,7 +196,7 @@ func (p *poller) run() {
 			clear(calls)
 			p.desk.batch.Flush()
 			p.turn.Add(1)
-			if len(p.conns) == len(p.free) && p.over() {
+			if len(p.errands) == 0 && len(p.conns) == len(p.free) && p.over() {
 				break
 			}
 			continue

@@ -53,8 +53,11 @@ func (c *Conn) readable() error {
 // much as one connection may bring at a time.
 func (c *Conn) pause() {
 	if in := &c.in; c.pauser != nil && in.handled {
-		in.handled, c.sock.p.rouses = false, true
+		in.handled = false
+		p := c.sock.p
+		before := len(p.errands)
 		c.pauser.Paused(&in.desk.batch, c)
+		p.rouses = p.rouses || len(p.errands) == before
 	}
 }
 
