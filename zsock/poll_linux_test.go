@@ -70,6 +70,38 @@ func TestPollerUnloads(t *testing.T) {
 	}
 }
 
+// A connection is shared also where it begins to be read while something is written.
+func TestSharedWhileWriting(t *testing.T) {
+	t.Parallel()
+	tr := transport{"tcp shared", nil, "tcp://127.0.0.1:0", true}
+	l := listen(t, tr, Config{}, echoing())
+	c, err := Dial(t.Context(), l.Endpoint(), Config{Type: Dealer, Shared: true}, newRecorder())
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := func(is bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.writing, c.inside = is, is
+	}
+	inside(true)
+	ended := make(chan bool)
+	go c.Start(func() { close(ended) })
+	waitFor(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.running
+	})
+	inside(false)
+	waitFor(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.sock != nil
+	})
+	c.Close(ErrClosed)
+	receive(t, ended)
+}
+
 // A poller ends with its last connection, and a later connection gets a new one.
 func TestPollersEnd(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package zsock
 
 import (
 	"net"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,9 +33,17 @@ type sock struct {
 
 // share gives the connection to a poller, if it has a descriptor, and reports
 // whether it did. ended is called by the poller when the connection is over.
-// Called with mu held.
+// Called with mu held, which it may give away meanwhile.
 func (c *Conn) share(ended func()) bool {
-	if !c.cfg.Shared || c.raw == nil || c.writing || c.closed.Load() {
+	if !c.cfg.Shared || c.raw == nil {
+		return false
+	}
+	for c.inside { // what is just written does not wait
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+	}
+	if c.writing || c.closed.Load() {
 		return false
 	}
 	_, tcp := c.nc.(*net.TCPConn)
