@@ -20,10 +20,12 @@ const (
 // How a poller waits.
 const (
 	looks        = 50      // before it is put to sleep: about as many microseconds
-	longLooks    = 200     // the same, behind a round that brought much
-	much         = 1 << 10 // octets: some ten small messages
+	longLooks    = 200 // the same, behind a round that brought much
 	maxFruitless = 63
 )
+
+// much is how many octets a round brings that brings much: some ten small messages.
+const much = 1 << 10
 
 // poller serves the connections of handlers that never wait (Config.Shared) from
 // one goroutine: it waits for all of them in one system call, reads those that have
@@ -210,8 +212,14 @@ func (p *poller) run() {
 		for _, e := range events[:max(n, 0)] {
 			p.happened(e)
 		}
-		p.yield()
 		p.brought, p.taken = p.brought+p.taken, 0
+		p.yield()
+		if p.brought > much {
+			// Who was woken first has had a thread woken, which takes the loop at once,
+			// before the others have had their turn.
+			p.yield()
+			p.yield()
+		}
 		p.desk.batch.Flush()
 		p.yield()
 		p.rouses = false
