@@ -19,7 +19,7 @@ const (
 
 // How a poller waits.
 const (
-	looks        = 50      // before it is put to sleep: about as many microseconds
+	looks        = 50  // before it is put to sleep: about as many microseconds
 	longLooks    = 200 // the same, behind a round that brought much
 	maxFruitless = 63
 )
