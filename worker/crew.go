@@ -46,10 +46,14 @@ type crew struct {
 type executor struct {
 	s    *session
 	wake chan struct{} // capacity 1; closed when it should end
-	link *link         // whose reader it is, without wake; or nil
-	out  zsock.Batch
-	text text
-	r    *Request // whose handler runs
+	// link is whose reader it is, or nil. Then it has no wake; its errands are counted,
+	// and on tells that the last one has begun and has not ended.
+	link    *link
+	errands uint
+	on      bool
+	out     zsock.Batch
+	text    text
+	r       *Request // whose handler runs
 
 	began  time.Duration // since session.epoch: when it began to serve
 	served int           // requests since then
@@ -103,7 +107,11 @@ func (s *session) dismiss() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.crew.dismissed = true
-	s.crew.pace.stop()
+	s.crew.pace.stop() // from here on nobody looks after it
+	if e := s.crew.pace.trusted; e != nil {
+		s.crew.pace.trusted = nil
+		e.relieve()
+	}
 	for _, e := range s.crew.idle {
 		close(e.wake)
 	}
@@ -130,11 +138,13 @@ func (e *executor) work() {
 
 // unwound sees to a request whose handler has ended its goroutine (runtime.Goexit).
 func (e *executor) unwound() {
-	if e.r == nil {
+	r := e.r
+	if r == nil {
 		return
 	}
+	e.r = nil
 	e.s.w.counters.running.Add(-1)
-	e.answer(e.r, nil, errors.New("the handler has ended its goroutine"))
+	e.answer(r, nil, errors.New("the handler has ended its goroutine"))
 	e.flush(0)
 	e.s.mu.Lock()
 	e.s.crew.pace.forget(e)

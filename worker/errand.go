@@ -4,19 +4,22 @@ package worker
 // quick enough, or by an executor. Callers hold mu.
 func (l *link) engage() {
 	s, c := l.s, &l.s.crew
-	free := c.first != nil && c.pace.trusted == nil && !c.waking && !c.dismissed && !l.away
+	free := c.first != nil && c.pace.trusted == nil && !c.waking && !c.dismissed && !l.sent
 	if !free || c.pace.each() >= instant || !l.conn.Errand(l.errand) {
 		s.rouse()
 		return
 	}
-	l.away = true
+	l.sent = true
 	c.running.Add(1)
+	l.reader.errands++
 	c.pace.trusted = &l.reader
+	c.pace.turns++
 	s.watch()
 }
 
-// runErrand is what the reader does in between: an executor's work. Where it comes to it
-// so late that it is trusted no longer, others see to that, and nobody would relieve it.
+// runErrand is what the reader does in between: an executor's work. If it begins so
+// late that it is trusted no longer, the work is others' by then, and nobody would
+// relieve it.
 func (l *link) runErrand() {
 	defer l.back()
 	l.s.mu.Lock()
@@ -24,6 +27,7 @@ func (l *link) runErrand() {
 		l.s.mu.Unlock()
 		return
 	}
+	l.reader.on = true
 	l.reader.work()
 }
 
@@ -31,7 +35,7 @@ func (l *link) runErrand() {
 func (l *link) back() {
 	l.reader.unwound()
 	l.s.mu.Lock()
-	l.away = false
+	l.reader.on, l.sent = false, false
 	l.s.mu.Unlock()
 	l.s.crew.running.Done()
 }

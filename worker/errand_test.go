@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mdmesh/mdmesh/mdp"
@@ -27,16 +28,21 @@ func byReader() bool {
 	}
 }
 
+// last is the request whose handler was run last.
+var last atomic.Pointer[worker.Request]
+
 // overTCP runs f with a worker whose reader is a poller, and whose handlers count as
 // instant: requests of attempt 2 wait until release is called, those of attempt 3 end
 // their goroutine, and all others answer "reader" or "executor".
 func overTCP(t *testing.T, concurrency, instances int, f func(s *stage, sessions []*scripted.Session, release func())) {
 	release := make(chan struct{})
+	last.Store(nil)
 	s := &stage{t: t, ended: make(chan error, 1)}
 	s.broker = scripted.Start(t, scripted.Config{Endpoint: "tcp://127.0.0.1:0", Welcome: welcome})
 	w, err := worker.New(worker.Config{Brokers: []string{s.broker.Endpoint}, Service: "echo", Concurrency: concurrency, Instances: instances, DrainTimeout: -1,
 		Handler: func(_ context.Context, r *worker.Request) ([][]byte, error) {
 			worker.SetPace(r, 1)
+			last.Store(r)
 			switch {
 			case r.Attempt == 2:
 				<-release
@@ -161,5 +167,19 @@ func TestHandlersBlockTheReaderOfMany(t *testing.T) {
 		for range sessions {
 			s.broker.Expect(mdp.Final)
 		}
+	})
+}
+
+// A handler that ends its goroutine at the reader is answered once, also where the next
+// errand finds nothing to do.
+func TestOneAnswerOfAHandlerThatExits(t *testing.T) {
+	overTCP(t, 4, 1, func(s *stage, sessions []*scripted.Session, _ func()) {
+		exits := s.request(func(c *mdp.Command) { c.Head.Attempt = 3 })
+		sessions[0].Send(exits)
+		s.final(exits, mdp.AppError)
+		worker.ErrandInVain(last.Load())
+		quick := s.request()
+		sessions[0].Send(quick)
+		s.final(quick, mdp.OK)
 	})
 }

@@ -25,13 +25,15 @@ const (
 // trusted to come back: nobody else is woken. A handler may block all the same, after
 // any number that did not. So a timer looks after the trusted one, as long as there
 // is one: where it has not moved between two looks it is trusted no longer, others
-// are woken, if it is the reader somebody else reads on, and handlers count as slow
-// until enough of them have been quick again.
+// are woken, and handlers count as slow until enough of them have been quick again. A
+// reader that is on one errand at two looks is relieved, whether it moves or not: much
+// else may wait for it.
 type pace struct {
 	mean    time.Duration // of a handler and what is around it, lately; zero: unknown
 	trusted *executor     // comes back soon, or nil
 	turns   uint          // requests that trusted ones have taken
 	seen    uint          // of those, when the timer was set
+	errand  uint          // number of the trusted one's errand, when the timer was set
 	timer   *time.Timer
 	armed   bool
 }
@@ -102,13 +104,13 @@ func (e *executor) leave() {
 	s.rouse()
 }
 
-// watch sets the timer, unless it is set already. Callers hold mu.
+// watch sets the timer for the trusted one, unless it is set already. Callers hold mu.
 func (s *session) watch() {
 	p := &s.crew.pace
 	if p.armed || s.crew.dismissed {
 		return
 	}
-	p.armed, p.seen = true, p.turns
+	p.armed, p.seen, p.errand = true, p.turns, p.trusted.errands
 	if p.timer == nil {
 		p.timer = time.AfterFunc(patience, s.look)
 		return
@@ -125,13 +127,24 @@ func (s *session) look() {
 	if p.trusted == nil {
 		return
 	}
-	if p.turns == p.seen {
-		if l := p.trusted.link; l != nil {
-			l.conn.Relieve()
-		}
-		p.trusted, p.mean = nil, max(p.mean, unknown)
-		s.rouse()
+	e := p.trusted
+	if e.on && e.errands == p.errand {
+		e.relieve()
+	}
+	if p.turns != p.seen {
+		s.watch()
 		return
 	}
-	s.watch()
+	p.trusted = nil
+	if e.link == nil || e.on { // else it was kept from beginning, which says nothing of handlers
+		p.mean = max(p.mean, unknown)
+	}
+	s.rouse()
+}
+
+// relieve has somebody else read on, if e is a reader.
+func (e *executor) relieve() {
+	if e.link != nil {
+		e.link.conn.Relieve()
+	}
 }

@@ -73,10 +73,12 @@ type link struct {
 	block   *block        // takes small bodies
 	now     time.Duration // since epoch, at the first deadline since the last pause
 
-	reader executor // what the reader is while it is on an errand
+	// reader is what the reader is while it is on an errand. One that was relieved
+	// goes on with it while another one reads.
+	reader executor
 
 	// session.mu guards the following.
-	away      bool  // the reader is on an errand, or was sent on one
+	sent      bool  // the reader was sent on an errand and has not come back
 	requests  table // queued or running
 	credit    int   // what the broker was told last
 	heartbeat time.Duration

@@ -44,7 +44,9 @@ type Config struct {
 	// Service is the name offered, 1 to 255 octets. Names that begin with "mmi." are
 	// the brokers' own.
 	Service string
-	// Handler runs in goroutines of the worker, at most Concurrency per session.
+	// Handler runs at most Concurrency times at once per session, in goroutines of the
+	// worker, or, while handlers are very quick, in one that reads connections. What is
+	// tied to its goroutine or thread must not outlast it.
 	Handler Handler
 	// Concurrency is how many requests one session runs at once: 1 (default) to
 	// 65,535. Brokers send no more than that.

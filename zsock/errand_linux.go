@@ -14,7 +14,7 @@ type errand struct {
 // Errand has the reader run do once it has handled and written all that it has read.
 // It is for [Pauser.Paused] alone. do may wait if somebody looks after it who calls
 // Relieve then: meanwhile nothing is read of any connection that has the same reader.
-// Where the reader is not to be sent away Errand reports false, and do is not run.
+// Where the connection has a reader of its own Errand reports false, and do is not run.
 func (c *Conn) Errand(do func()) bool {
 	if c.sock == nil {
 		return false
@@ -25,11 +25,8 @@ func (c *Conn) Errand(do func()) bool {
 }
 
 // Relieve has another goroutine read on, if c's reader is on an errand of c's. Anybody
-// may call it, at any time.
+// may call it once Errand was.
 func (c *Conn) Relieve() {
-	if c.sock == nil {
-		return
-	}
 	p := c.sock.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,37 +47,44 @@ func (p *poller) relieve() {
 // then, with those that are left.
 func (p *poller) runErrands() bool {
 	for len(p.errands) > 0 {
-		e := p.errands[0]
+		next := p.errands[0]
 		n := copy(p.errands, p.errands[1:])
 		p.errands[n] = errand{}
 		p.errands = p.errands[:n]
-		if !p.errand(e) {
+		if !p.runErrand(next) {
 			return false
 		}
 	}
 	return true
 }
 
-// errand runs one errand. An errand may end its goroutine (runtime.Goexit): then
-// the loop needs a new one.
-func (p *poller) errand(e errand) (back bool) {
-	p.mu.Lock()
-	p.trip++
-	trip := p.trip
-	p.away = e.c
-	p.mu.Unlock()
+// runErrand runs one. An errand may end its goroutine (runtime.Goexit): then the loop
+// needs a new one.
+func (p *poller) runErrand(e errand) (back bool) {
+	trip := p.leaveFor(e.c)
 	returned := false
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		switch back = p.trip == trip; {
-		case back && !returned:
-			p.relieve()
-		case back:
-			p.away = nil
+		if p.trip != trip {
+			return // relieved
 		}
+		if !returned {
+			p.relieve()
+			return
+		}
+		p.away, back = nil, true
 	}()
 	e.do()
 	returned = true
 	return
+}
+
+// leaveFor notes that the loop is away for c, and returns the number of its trip.
+func (p *poller) leaveFor(c *Conn) (trip uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trip++
+	p.away = c
+	return p.trip
 }

@@ -50,7 +50,7 @@ func TestRelieve(t *testing.T) {
 	}
 	at, near := beside(t, h)
 	held = at[0]
-	at[1].Relieve() // it is not away: nothing happens
+	at[1].Relieve() // nobody is away: nothing happens
 
 	send(t, near[0], "x")
 	receive(t, started)

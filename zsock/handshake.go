@@ -52,7 +52,7 @@ type link struct {
 func shake(ctx context.Context, nc net.Conn, cfg *Config, server bool) (*link, error) {
 	tune(nc)
 	deadline := time.Now().Add(cfg.HandshakeTimeout)
-	_ = nc.SetDeadline(deadline)
+	_ = nc.SetDeadline(deadline.Add(-min(lastLook, cfg.HandshakeTimeout/2))) // the last look is within the time
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(longAgo) })
 	g := &guard{Conn: nc, ctx: ctx, mech: cfg.mechanism(cfg.Type, server)}
 	l, err := openGuarded(g, cfg, server)

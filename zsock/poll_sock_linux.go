@@ -33,7 +33,7 @@ type sock struct {
 
 // share gives the connection to a poller, if it has a descriptor, and reports
 // whether it did. ended is called by the poller when the connection is over.
-// Called with mu held, which it may give away meanwhile.
+// Called with mu held, which it may release meanwhile.
 func (c *Conn) share(ended func()) bool {
 	if !c.cfg.Shared || c.raw == nil {
 		return false
@@ -43,7 +43,7 @@ func (c *Conn) share(ended func()) bool {
 		runtime.Gosched()
 		c.mu.Lock()
 	}
-	if c.writing || c.closed.Load() {
+	if c.writing || c.shut || c.closed.Load() {
 		return false
 	}
 	_, tcp := c.nc.(*net.TCPConn)
