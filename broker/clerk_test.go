@@ -40,6 +40,10 @@ func TestClerkTellsLists(t *testing.T) {
 // Who reads for many makes no lists: while the clerk is away, they wait for it, and
 // what is quick is answered.
 func TestReadersMakeNoLists(t *testing.T) {
+	synctest.Test(t, readersMakeNoLists)
+}
+
+func readersMakeNoLists(t *testing.T) {
 	w := newWorld(1)
 	var got []string
 	x := w.connect(0, func(m *message) { got = append(got, string(m.Service)) }, func() {})

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/mdtest/scripted"
@@ -28,14 +29,33 @@ func byReader() bool {
 	}
 }
 
+// gate is where handlers wait until it is opened.
+type gate struct {
+	waits chan struct{} // gets one value for each handler that comes
+	open  func()
+}
+
+// await waits until n more handlers have come.
+func (g *gate) await(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		select {
+		case <-g.waits:
+		case <-time.After(time.Minute):
+			t.Fatal("a handler was not started")
+		}
+	}
+}
+
 // last is the request whose handler was run last.
 var last atomic.Pointer[worker.Request]
 
 // overTCP runs f with a worker whose reader is a poller, and whose handlers count as
-// instant: requests of attempt 2 wait until release is called, those of attempt 3 end
+// instant: requests of attempt 2 wait at the gate, those of attempt 3 end
 // their goroutine, and all others answer "reader" or "executor".
-func overTCP(t *testing.T, concurrency, instances int, f func(s *stage, sessions []*scripted.Session, release func())) {
-	release := make(chan struct{})
+func overTCP(t *testing.T, concurrency, instances int, f func(s *stage, sessions []*scripted.Session, g *gate)) {
+	opened := make(chan struct{})
+	g := &gate{make(chan struct{}, concurrency*instances), sync.OnceFunc(func() { close(opened) })}
 	last.Store(nil)
 	s := &stage{t: t, ended: make(chan error, 1)}
 	s.broker = scripted.Start(t, scripted.Config{Endpoint: "tcp://127.0.0.1:0", Welcome: welcome})
@@ -45,7 +65,8 @@ func overTCP(t *testing.T, concurrency, instances int, f func(s *stage, sessions
 			last.Store(r)
 			switch {
 			case r.Attempt == 2:
-				<-release
+				g.waits <- struct{}{}
+				<-opened
 			case r.Attempt == 3:
 				runtime.Goexit()
 			case byReader():
@@ -57,12 +78,11 @@ func overTCP(t *testing.T, concurrency, instances int, f func(s *stage, sessions
 		t.Fatal(err)
 	}
 	s.Worker = w
-	let := sync.OnceFunc(func() { close(release) })
 	ctx, cancel := context.WithCancel(t.Context())
 	s.stop = cancel
 	go func() { s.ended <- w.Run(ctx) }()
 	t.Cleanup(func() {
-		let()
+		g.open()
 		s.end(nil)
 	})
 	sessions := make([]*scripted.Session, instances)
@@ -72,7 +92,7 @@ func overTCP(t *testing.T, concurrency, instances int, f func(s *stage, sessions
 	for _, session := range sessions {
 		s.quicken(session)
 	}
-	f(s, sessions, let)
+	f(s, sessions, g)
 }
 
 // quicken sends requests until the reader runs one.
@@ -91,7 +111,7 @@ func (s *stage) quicken(session *scripted.Session) {
 // A handler that blocks where the reader runs it delays others, but not for ever: the
 // connection is read on, and once it has returned all is as before.
 func TestHandlerBlocksTheReader(t *testing.T) {
-	overTCP(t, 8, 1, func(s *stage, sessions []*scripted.Session, release func()) {
+	overTCP(t, 8, 1, func(s *stage, sessions []*scripted.Session, g *gate) {
 		blocked := s.blocks()
 		sessions[0].Send(blocked)
 		for range 3 {
@@ -102,7 +122,7 @@ func TestHandlerBlocksTheReader(t *testing.T) {
 				}
 			}
 		}
-		release()
+		g.open()
 		s.final(blocked, mdp.OK)
 		s.quicken(sessions[0])
 	})
@@ -111,20 +131,18 @@ func TestHandlerBlocksTheReader(t *testing.T) {
 // Handlers that all block, one reader after the other, all get started.
 func TestHandlersBlockReaders(t *testing.T) {
 	const n = 8
-	overTCP(t, n+1, 1, func(s *stage, sessions []*scripted.Session, release func()) {
+	overTCP(t, n+1, 1, func(s *stage, sessions []*scripted.Session, g *gate) {
 		var cmds []mdp.Command
-		for i := range n {
+		for range n {
 			cmd := s.blocks()
 			cmds = append(cmds, cmd)
 			sessions[0].Send(cmd)
-			for s.Counters().Running < int64(i+1) {
-				runtime.Gosched()
-			}
+			g.await(t, 1)
 			quick := s.request()
 			sessions[0].Send(quick)
 			s.final(quick, mdp.OK)
 		}
-		release()
+		g.open()
 		for range cmds {
 			s.broker.Expect(mdp.Final)
 		}
@@ -134,7 +152,7 @@ func TestHandlersBlockReaders(t *testing.T) {
 
 // A handler that ends its goroutine does not take the reader with it.
 func TestHandlerExitsAtTheReader(t *testing.T) {
-	overTCP(t, 4, 1, func(s *stage, sessions []*scripted.Session, _ func()) {
+	overTCP(t, 4, 1, func(s *stage, sessions []*scripted.Session, _ *gate) {
 		for range 3 {
 			cmd := s.request(func(c *mdp.Command) { c.Head.Attempt = 3 })
 			sessions[0].Send(cmd)
@@ -151,19 +169,17 @@ func TestHandlerExitsAtTheReader(t *testing.T) {
 // others for long: all get started, and all sessions are read on.
 func TestHandlersBlockTheReaderOfMany(t *testing.T) {
 	const n = 16
-	overTCP(t, 2, n, func(s *stage, sessions []*scripted.Session, release func()) {
+	overTCP(t, 2, n, func(s *stage, sessions []*scripted.Session, g *gate) {
 		for _, session := range sessions {
 			session.Send(s.blocks())
 		}
-		for s.Counters().Running < n {
-			runtime.Gosched()
-		}
+		g.await(t, n)
 		for _, session := range sessions {
 			quick := s.request()
 			session.Send(quick)
 			s.final(quick, mdp.OK)
 		}
-		release()
+		g.open()
 		for range sessions {
 			s.broker.Expect(mdp.Final)
 		}
@@ -173,7 +189,7 @@ func TestHandlersBlockTheReaderOfMany(t *testing.T) {
 // A handler that ends its goroutine at the reader is answered once, also where the next
 // errand finds nothing to do.
 func TestOneAnswerOfAHandlerThatExits(t *testing.T) {
-	overTCP(t, 4, 1, func(s *stage, sessions []*scripted.Session, _ func()) {
+	overTCP(t, 4, 1, func(s *stage, sessions []*scripted.Session, _ *gate) {
 		exits := s.request(func(c *mdp.Command) { c.Head.Attempt = 3 })
 		sessions[0].Send(exits)
 		s.final(exits, mdp.AppError)
