@@ -32,7 +32,8 @@ type settings struct {
 	seeds   []float64 // SEEDS=1,2,3
 	calls   int       // CALLS=100000
 	systems []string  // SYSTEMS=mdmesh,nats
-	tries   int       // TRIES=1; more: a point is measured again while the hypervisor takes 3 % of the time
+	tries   int       // TRIES=1; more: a point is measured again while the hypervisor takes 1 % of the time
+	awake   bool      // AWAKE=yes: processors are kept from sleeping (procs.Group.KeepAwake)
 	out     string    // OUT=bench/results/balance.json
 }
 
@@ -42,7 +43,7 @@ func fromEnvironment() (settings, error) {
 	var env setting.Env
 	s := settings{
 		loads: env.Numbers("POINTS", "50,70,80,90"), seeds: env.Numbers("SEEDS", "1,2,3"), calls: int(env.Number("CALLS", "100000")),
-		tries:   int(env.Number("TRIES", "1")),
+		tries: int(env.Number("TRIES", "1")), awake: env.Switch("AWAKE", "yes"),
 		systems: env.Words("SYSTEMS", "mdmesh,nats"), out: env.Text("OUT", "bench/results/balance.json"),
 	}
 	return s, env.Err
@@ -58,7 +59,14 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	results := report.Balance{Machine: report.Here(), Workers: workers, Calls: set.calls}
+	var g procs.Group
+	defer g.Stop()
+	if set.awake {
+		if err := g.KeepAwake(ctx); err != nil {
+			return err
+		}
+	}
+	results := report.Balance{Machine: report.Here(), Awake: set.awake, Workers: workers, Calls: set.calls}
 	for _, seed := range set.seeds {
 		for _, load := range set.loads {
 			p := work.Plan{Seed: uint64(seed), Calls: set.calls, Load: load / 100, Workers: workers, Entries: 1}

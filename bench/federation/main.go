@@ -33,7 +33,8 @@ type settings struct {
 	seeds []float64     // SEEDS=1
 	calls int           // CALLS=100000
 	spell time.Duration // DURATION=5s, where calls are made for a time
-	tries int           // TRIES=1; more: a point is measured again while the hypervisor takes 3 % of the time
+	tries int           // TRIES=1; more: a point is measured again while the hypervisor takes 1 % of the time
+	awake bool          // AWAKE=yes: points are measured with processors kept from sleeping (procs.Group.KeepAwake)
 	parts []string      // PARTS=points,idle,uneven,hop
 	out   string        // OUT=bench/results/federation.json
 }
@@ -45,7 +46,7 @@ func fromEnvironment() (settings, error) {
 	s := settings{
 		loads: env.Numbers("POINTS", "50,70,80,90"), hot: env.Numbers("HOT", "25,70"), seeds: env.Numbers("SEEDS", "1"),
 		calls: int(env.Number("CALLS", "100000")), spell: env.Duration("DURATION", "5s"),
-		tries: int(env.Number("TRIES", "1")),
+		tries: int(env.Number("TRIES", "1")), awake: env.Switch("AWAKE", "yes"),
 		parts: env.Words("PARTS", "points,idle,uneven,hop"), out: env.Text("OUT", "bench/results/federation.json"),
 	}
 	return s, env.Err
@@ -61,7 +62,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	results := &report.Federation{Machine: report.Here(), Brokers: brokers, Workers: workers, Calls: set.calls}
+	results := &report.Federation{Machine: report.Here(), Awake: set.awake, Brokers: brokers, Workers: workers, Calls: set.calls}
 	for _, part := range []struct {
 		name string
 		run  func() error
@@ -86,6 +87,13 @@ func run(ctx context.Context) error {
 
 // points measures every topology at every load, seed by seed.
 func points(ctx context.Context, set settings, results *report.Federation, file string) error {
+	var g procs.Group
+	defer g.Stop()
+	if set.awake {
+		if err := g.KeepAwake(ctx); err != nil {
+			return err
+		}
+	}
 	for _, seed := range set.seeds {
 		for _, load := range set.loads {
 			p := work.Plan{Seed: uint64(seed), Calls: set.calls, Load: load / 100, Workers: workers, Entries: 1}
@@ -149,7 +157,7 @@ func onePoint(ctx context.Context, p work.Plan, file string) (point report.Feder
 	point.Outcome = p.Judge(records)
 	point.States = float64(after["state_sent"]-before["state_sent"]) / took / float64(len(m))
 	point.Offloaded = float64(after["offloaded"]-before["offloaded"]) / float64(p.Calls)
-	fmt.Printf("p99 of latency %.1f ms (ideal %.1f), of wait %.1f (%.1f); %.0f STATE/s, %.0f %% offloaded\n",
-		point.Latency.P99, point.IdealLatency.P99, point.Wait.P99, point.IdealWait.P99, point.States, 100*point.Offloaded)
+	fmt.Printf("p99 of latency %.1f ms (ideal %.1f), of wait %.1f (%.1f in order, ideal %.1f); %.0f STATE/s, %.0f %% offloaded\n",
+		point.Latency.P99, point.IdealLatency.P99, point.Wait.P99, point.InOrder.P99, point.IdealWait.P99, point.States, 100*point.Offloaded)
 	return point, nil
 }

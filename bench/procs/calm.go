@@ -9,7 +9,7 @@ import (
 
 // calm is the part of the processor time it wanted that a machine may be denied by its
 // hypervisor while something is measured: more shows in tails of latency, and less is rare.
-const calm = 0.03
+const calm = 0.01
 
 // Calmest measures until the machine was left alone meanwhile, at most so many times,
 // and returns the result of the calmest time, with the part of the processor time that

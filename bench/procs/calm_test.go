@@ -20,7 +20,7 @@ func TestCalmest(t *testing.T) {
 		stolen []int64 // of 100 ticks, by try
 		want   int     // the try that counts, from 1
 		calls  int
-	}{{0, []int64{50}, 1, 1}, {3, []int64{2, 0}, 1, 1}, {3, []int64{50, 1, 0}, 2, 2}, {3, []int64{50, 20, 40}, 2, 3}} {
+	}{{0, []int64{50}, 1, 1}, {3, []int64{1, 0}, 1, 1}, {3, []int64{50, 1, 0}, 2, 2}, {3, []int64{50, 20, 40}, 2, 3}} {
 		calls, now := 0, machine{}
 		got, stolen, err := calmest(test.tries, func() machine { return now }, func() (int, error) {
 			now.busy += 100 - test.stolen[calls]

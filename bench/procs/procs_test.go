@@ -20,6 +20,10 @@ func TestMain(m *testing.M) {
 		child()
 		return
 	}
+	if len(os.Args) > 2 && os.Args[1] == "role" {
+		Main("procs", nil, nil)
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -33,10 +33,13 @@ func Main(program string, run func(context.Context) error, role func(ctx context
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if len(os.Args) > 2 && os.Args[1] == "role" {
-		err = role(ctx, os.Args[2:])
-	} else {
+	switch {
+	case len(os.Args) < 3 || os.Args[1] != "role":
 		err = run(ctx)
+	case os.Args[2] == awake:
+		err = stayAwake(ctx)
+	default:
+		err = role(ctx, os.Args[2:])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, program+":", err)

@@ -13,6 +13,7 @@ import (
 // Balance is what bench/balance measured.
 type Balance struct {
 	Machine Machine `json:"machine"`
+	Awake   bool    `json:"awake"` // processors were kept from sleeping
 	Workers int     `json:"workers"`
 	Calls   int     `json:"calls"` // of one point
 	Points  []Point `json:"points"`
@@ -79,7 +80,7 @@ func (b *Balance) Summary() (out []Balanced) {
 
 // Print writes everything for a terminal.
 func (b *Balance) Print(out io.Writer) error {
-	fmt.Fprintf(out, "\n%s; %d workers, %d calls a point, medians over seeds; times in ms\n\n", b.Machine, b.Workers, b.Calls)
+	fmt.Fprintf(out, "\n%s; %d workers, %d calls a point, medians over seeds; times in ms\n\n", b.Machine.String()+kept(b.Awake), b.Workers, b.Calls)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\t\tlatency\t\t\t\twait\t\t\t\t\ttimers add\t\tmessages take\t\t")
 	fmt.Fprintln(w, "load\tsystem\tp50\tp99\tp99.9\tp99/ideal\tp50\tp99\tp99.9\tp99 - ideal\texplained\tto service\tto arrival\tto work\tback\t")
@@ -95,7 +96,7 @@ func (b *Balance) Print(out io.Writer) error {
 func (b *Balance) Markdown() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "No request waits at a busy worker while another is idle. %d workers sleep (95 %% of calls 5 ms in the mean, 5 %% 105 ms, exponential),\n"+
-		"calls arrive at random, %d a point; medians over seeds, in ms. Wait is from submission to start; the ideal is one queue without\nany delay, computed for the same calls. %s.\n\n", b.Workers, b.Calls, b.Machine)
+		"calls arrive at random, %d a point; medians over seeds, in ms. Wait is from submission to start; the ideal is one queue without\nany delay, computed for the same calls. %s.\n\n", b.Workers, b.Calls, b.Machine.String()+kept(b.Awake))
 	summary := b.Summary()
 	var loads []float64
 	var systems []string

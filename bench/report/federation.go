@@ -11,6 +11,7 @@ import (
 // Federation is what bench/federation measured.
 type Federation struct {
 	Machine Machine          `json:"machine"`
+	Awake   bool             `json:"awake"` // processors were kept from sleeping
 	Brokers int              `json:"brokers"`
 	Workers int              `json:"workers"` // of all brokers
 	Calls   int              `json:"calls"`   // of one point
@@ -63,18 +64,18 @@ func (p FederatedPoint) Name() string {
 // Print writes everything for a terminal. A mesh is compared with the single broker
 // at the same load and with the same seed.
 func (f *Federation) Print(out io.Writer) error {
-	fmt.Fprintf(out, "\n%s; %d workers, at one broker or spread over %d; %d calls a point, times in ms\n\n", f.Machine, f.Workers, f.Brokers, f.Calls)
+	fmt.Fprintf(out, "\n%s; %d workers, at one broker or spread over %d; %d calls a point, times in ms\n\n", f.Machine.String()+kept(f.Awake), f.Workers, f.Brokers, f.Calls)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "load\tseed\ttopology\tp99\tby one broker's\tp99 of wait\tideal\tless one broker's\tSTATE/s/broker\toffloaded\tstolen\t")
+	fmt.Fprintln(w, "load\tseed\ttopology\tp99\tby one broker's\tp99 of wait\tin order\tideal\tless one broker's\tSTATE/s/broker\toffloaded\tstolen\t")
 	for _, p := range f.Points {
 		fmt.Fprintf(w, "%.0f %%\t%d\t%s\t%.1f\t", 100*p.Load, p.Seed, p.Name(), p.Latency.P99)
 		if one := f.one(p); one != nil && p.Topology != "one" {
-			fmt.Fprintf(w, "%.3f\t%.1f\t%.1f\t%+.2f\t%.0f\t%.0f %%\t%.1f %%\t\n", p.Latency.P99/one.Latency.P99, p.Wait.P99, p.IdealWait.P99, p.Wait.P99-one.Wait.P99, p.States, 100*p.Offloaded, 100*p.Stolen)
+			fmt.Fprintf(w, "%.3f\t%.1f\t%.1f\t%.1f\t%+.2f\t%.0f\t%.0f %%\t%.1f %%\t\n", p.Latency.P99/one.Latency.P99, p.Wait.P99, p.InOrder.P99, p.IdealWait.P99, p.Wait.P99-one.Wait.P99, p.States, 100*p.Offloaded, 100*p.Stolen)
 		} else {
-			fmt.Fprintf(w, "\t%.1f\t%.1f\t\t\t\t%.1f %%\t\n", p.Wait.P99, p.IdealWait.P99, 100*p.Stolen)
+			fmt.Fprintf(w, "\t%.1f\t%.1f\t%.1f\t\t\t\t%.1f %%\t\n", p.Wait.P99, p.InOrder.P99, p.IdealWait.P99, 100*p.Stolen)
 		}
 	}
-	fmt.Fprintln(w, "to reach at 80 %\t\t\t\t<= 1.1\t\t\t<= +5\tsimulated 230\t\t\t")
+	fmt.Fprintln(w, "to reach at 80 %\t\t\t\t<= 1.1\t\t\t\t<= +5\tsimulated 230\t\t\t")
 	if err := w.Flush(); err != nil {
 		return err
 	}

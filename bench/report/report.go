@@ -37,6 +37,14 @@ func (m Machine) String() string {
 	return fmt.Sprintf("%d cores (%s), %s, %s", m.Cores, m.CPU, m.Go, m.Date)
 }
 
+// kept tells of processors that were kept from sleeping, as the end of a sentence.
+func kept(awake bool) string {
+	if awake {
+		return "; processors kept awake"
+	}
+	return ""
+}
+
 func cpuModel() string {
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

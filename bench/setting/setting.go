@@ -56,6 +56,15 @@ func (e *Env) Duration(name, otherwise string) time.Duration {
 	return d
 }
 
+// Switch is yes or no.
+func (e *Env) Switch(name, otherwise string) bool {
+	text := e.Text(name, otherwise)
+	if text != "yes" && text != "no" {
+		e.fail("%s=%s: say yes or no", name, text)
+	}
+	return text == "yes"
+}
+
 func (e *Env) fail(format string, args ...any) {
 	if e.Err == nil {
 		e.Err = fmt.Errorf(format, args...)

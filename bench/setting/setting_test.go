@@ -20,8 +20,16 @@ func TestEnv(t *testing.T) {
 	if got := e.Words("SHAPES", ""); got != nil {
 		t.Errorf("words %q", got)
 	}
+	t.Setenv("AWAKE", "no")
+	if e.Switch("AWAKE", "yes") || !e.Switch("OTHER", "yes") {
+		t.Error("a switch is not as it was set, or not as it is otherwise")
+	}
 	if e.Err != nil {
 		t.Error(e.Err)
+	}
+	t.Setenv("AWAKE", "maybe")
+	if e.Switch("AWAKE", "yes"); e.Err == nil {
+		t.Error("AWAKE=maybe is accepted")
 	}
 }
 

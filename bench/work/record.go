@@ -155,6 +155,10 @@ type Outcome struct {
 	// served as long as they really took.
 	IdealLatency Quantiles `json:"ideal_latency"`
 	IdealWait    Quantiles `json:"ideal_wait"`
+	// The same starts of service, given to the calls in the order they were submitted in.
+	// What lies between IdealWait and this is time that workers were idle while calls
+	// waited; what lies between this and Wait is calls that overtook others.
+	InOrder Quantiles `json:"in_order_wait"`
 	// The ideal queue for the calls as planned.
 	PlannedLatency Quantiles `json:"planned_latency"`
 	PlannedWait    Quantiles `json:"planned_wait"`
@@ -188,9 +192,23 @@ func (p Plan) Judge(records []Record) Outcome {
 	}
 	o := Outcome{Latency: Summarize(latency), Wait: Summarize(wait), Overshoot: Summarize(over), Late: Summarize(late)}
 	o.IdealWait, o.IdealLatency = ideal(at, service, p.Workers)
+	o.InOrder = inOrder(records)
 	o.delays(records, at, service, p.Workers)
 	o.PlannedWait, o.PlannedLatency = ideal(plannedAt, plannedService, p.Workers)
 	return o
+}
+
+// inOrder is the wait if the first call submitted had had the first start, and so on.
+func inOrder(records []Record) Quantiles {
+	waits := make([]time.Duration, len(records))
+	for i, r := range records {
+		waits[i] = r.Started
+	}
+	slices.Sort(waits)
+	for i, r := range records { // which are in the order of submission
+		waits[i] -= r.Submitted
+	}
+	return Summarize(waits)
 }
 
 func ideal(at, service []time.Duration, workers int) (wait, latency Quantiles) {

@@ -140,6 +140,17 @@ func TestRunAndJudge(t *testing.T) {
 	}
 }
 
+// The second call overtook the first: their starts in order of submission say what
+// they would have waited else.
+func TestInOrder(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	got := inOrder([]Record{{Submitted: 0, Started: 30 * ms}, {Submitted: 10 * ms, Started: 15 * ms}})
+	if want := (Quantiles{Mean: 17.5, P50: 20, P99: 20, P999: 20}); got != want {
+		t.Errorf("in order %+v, want %+v", got, want)
+	}
+}
+
 func TestSleepUntil(t *testing.T) {
 	t.Parallel()
 	for _, d := range []time.Duration{-time.Second, 0, 1, 300 * time.Microsecond, 3 * time.Millisecond} {
