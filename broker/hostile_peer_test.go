@@ -332,6 +332,33 @@ func TestForgedRequestIDs(t *testing.T) {
 	})
 }
 
+// The echo of a heartbeat that was never sent measures nothing, and an old one is no
+// longer way than a minute: what is reckoned with the way stays within bounds.
+func TestPeerThatForgesEchoes(t *testing.T) {
+	for name, token := range map[string]uint64{"never sent": 1<<64 - 1<<62, "of the future": 1 << 62, "zero": 0, "ancient": 1} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b := m.broker("b")
+				w, p, c := m.worker(b, "s", 4), m.fakePeer(b, "p"), m.client(b, "c")
+				m.pass(time.Hour)
+				p.mute.Store(true) // it echoes as it likes from here on
+				for range 4 {
+					c.ask("s", "runs")
+					w.take()
+				}
+				c.ask("s", "waits")
+				p.send(mdp.Command{Kind: mdp.Heartbeat, Head: mdp.Head{Token: token, Flags: mdp.FlagNeed}})
+				m.settle()
+				p.state("s", mdp.Load{Idle: 10, Workers: 10}) // without a measured way the request moves
+				m.settle()
+				if rtt := time.Duration(m.linkState(b, "p").RTTUs) * time.Microsecond; rtt > maxRTT || (rtt == maxRTT) != (token == 1) {
+					t.Errorf("round trip %v", rtt)
+				}
+			})
+		})
+	}
+}
+
 func (p *peer) isGone() bool {
 	select {
 	case <-p.closed:

@@ -243,7 +243,7 @@ func (l *link) serviceOf(e *mdp.StateEntry) *service {
 func (l *link) beat(batch *zsock.Batch) {
 	cmd := &l.c.cmd
 	if cmd.Head.Flags&mdp.FlagNeed != 0 {
-		l.rtt.Store(max(l.b.now()-int64(cmd.Head.Token), 1))
+		l.measure(cmd.Head.Token)
 		return
 	}
 	limit := livenessMisses*l.b.cfg.Heartbeat - l.b.cfg.Heartbeat/2
@@ -257,4 +257,17 @@ func (l *link) beat(batch *zsock.Batch) {
 	}
 	echo := mdp.Command{Role: mdp.Peer, Kind: mdp.Heartbeat, Head: mdp.Head{Token: cmd.Head.Token, Flags: mdp.FlagNeed}}
 	l.c.sendControl(batch, &echo)
+}
+
+// maxRTT is the longest round trip that is believed: a peer may echo what it likes.
+const maxRTT = time.Minute
+
+// measure takes the echo of a heartbeat. What our clock has not shown yet, we did not send.
+func (l *link) measure(token uint64) {
+	now := l.b.now()
+	if token == 0 || token > uint64(now) {
+		l.b.count.protocolErrors.Add(1)
+		return
+	}
+	l.rtt.Store(min(max(now-int64(token), 1), int64(maxRTT)))
 }

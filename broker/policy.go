@@ -337,7 +337,8 @@ func updateEvery(links int, oneWay time.Duration) time.Duration {
 }
 
 // waitsLonger is the position in the queue here of the first request that waits
-// longer than the way to a neighbour takes: (p+1) x mean / workers > oneWay.
+// longer than the way to a neighbour takes: (p+1) x mean / workers > oneWay. It is never
+// below 0, and at most math.MaxInt32.
 func (s *standing) waitsLonger(oneWay time.Duration) int {
 	if s.workers == 0 {
 		return 0
@@ -346,7 +347,8 @@ func (s *standing) waitsLonger(oneWay time.Duration) int {
 	if mean == 0 {
 		mean = unknownMean
 	}
-	return int(oneWay * time.Duration(s.workers) / mean)
+	// In floating point: neighbours have a say in the way, and workers in their number.
+	return int(min(max(float64(oneWay)*float64(s.workers)/float64(mean), 0), math.MaxInt32))
 }
 
 // byLot is the policy's source of chance.

@@ -116,7 +116,7 @@ func TestChooseNeverLeavesTheRoad(t *testing.T) {
 		one := rapid.Custom(func(t *rapid.T) view {
 			return view{idle: figure.Draw(t, "idle"), queue: rapid.IntRange(0, 1<<32).Draw(t, "queue"), via: rapid.IntRange(0, 1<<32).Draw(t, "via"),
 				workers: rapid.IntRange(0, 1<<32).Draw(t, "workers"), mean: time.Duration(rapid.IntRange(0, 1<<32).Draw(t, "mean")) * time.Microsecond,
-				oneWay: time.Duration(rapid.IntRange(0, 1<<40).Draw(t, "way")), class: rapid.IntRange(0, classes-1).Draw(t, "class"), suspect: rapid.Bool().Draw(t, "suspect")}
+				oneWay: time.Duration(rapid.Int64Range(0, math.MaxInt64).Draw(t, "way")), class: rapid.IntRange(0, classes-1).Draw(t, "class"), suspect: rapid.Bool().Draw(t, "suspect")}
 		})
 		here, peers := one.Draw(t, "here"), rapid.SliceOfN(one, 0, 5).Draw(t, "peers")
 		lot := func(n int) int {
@@ -127,6 +127,45 @@ func TestChooseNeverLeavesTheRoad(t *testing.T) {
 		}
 		if i := choose(here, peers, 2, lot); i >= 0 && (i >= len(peers) || peers[i].suspect) {
 			t.Fatalf("chose %d", i)
+		}
+	})
+}
+
+func TestWaitsLonger(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	for _, test := range []struct {
+		workers      int
+		mean, oneWay time.Duration
+		want         int
+	}{
+		{4, 10 * ms, ms, 0},
+		{4, 10 * ms, 5 * ms, 2},
+		{4, 0, 5 * ms, 20},
+		{0, 10 * ms, time.Hour, 0},
+		{4, 10 * ms, math.MinInt64, 0},
+		{4, ms, 1 << 61, math.MaxInt32},
+		{math.MaxUint16, 1, math.MaxInt64, math.MaxInt32},
+	} {
+		s := standing{workers: test.workers, mean: test.mean}
+		if got := s.waitsLonger(test.oneWay); got != test.want {
+			t.Errorf("%d workers, mean %v, way %v: %d, want %d", test.workers, test.mean, test.oneWay, got, test.want)
+		}
+	}
+}
+
+// However long the way is made out to be, the position is one in a queue, and the longer
+// the way, the farther back.
+func TestWaitsLongerNeverLeavesTheQueue(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		oneWay := rapid.Int64Range(0, math.MaxInt64)
+		s := standing{workers: rapid.IntRange(0, 1<<32).Draw(t, "workers"), mean: time.Duration(oneWay.Draw(t, "mean"))}
+		near, far := oneWay.Draw(t, "one way"), oneWay.Draw(t, "another")
+		near, far = min(near, far), max(near, far)
+		at, behind := s.waitsLonger(time.Duration(near)), s.waitsLonger(time.Duration(far))
+		if at < 0 || behind < at || behind > math.MaxInt32 {
+			t.Fatalf("position %d for %d ns, %d for %d ns", at, near, behind, far)
 		}
 	})
 }
