@@ -185,3 +185,31 @@ func TestDrainingPeerGetsNothing(t *testing.T) {
 		m.empty(a)
 	})
 }
+
+// What a peer has not finished when its drain times out may be lost, as if it had been
+// killed: its home runs it again, unless it must run once.
+func TestDrainTimeoutOfAPeer(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		a := m.broker("a", peers("b"))
+		b, stop := m.mortal("b", func(c *Config) { c.DrainTimeout = time.Second })
+		m.up(a, 1)
+		w, c := m.worker(b, "s", 2), m.client(a, "c")
+		m.pass(100 * time.Millisecond)
+		h, once := c.ask("s", "x"), c.ask("s", "once", flags(mdp.FlagOnce))
+		w.take()
+		w.take()
+		home := m.worker(a, "s", 1)
+		home.quiet()
+		stop()
+		c.failed(once, mdp.BrokerLost, true)
+		r := home.take()
+		if r.Head.ID != h.ID || r.Head.Attempt != 2 {
+			t.Errorf("run again as %+v", r.Head)
+		}
+		home.answer(r, "y")
+		c.answered(h, mdp.OK, "y")
+		m.wantCount(a, "redelivered", 1)
+		m.empty(a)
+		m.empty(b)
+	})
+}

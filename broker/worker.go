@@ -276,7 +276,7 @@ func (s *service) settle(batch *zsock.Batch, r *request, cmd *mdp.Command, m *zs
 	case cmd.Role == mdp.Worker:
 		err.MayHaveRun = true
 		s.fail(batch, r, err)
-	case status == mdp.WorkerLost || status == mdp.PeerLost:
+	case status == mdp.WorkerLost || status == mdp.PeerLost || status == mdp.BrokerLost:
 		r.flags |= cmd.Head.Flags & mdp.FlagOnce
 		s.lost(batch, r, status, "at a peer: "+err.Text)
 	case (status == mdp.Busy || status == mdp.NoWorker) && !err.MayHaveRun:
