@@ -307,7 +307,7 @@ func (s *simulation) join(instance string, missing ...*history) {
 		}
 	}
 	c.x = s.connect(s.upTo(80*time.Millisecond), c.hear, c.ended)
-	c.x.sent = c.answered
+	c.x.sent = c.told
 	s.clients = append(s.clients, c)
 	if c.foreign {
 		return
@@ -414,8 +414,12 @@ func (c *asker) ended() {
 	}
 }
 
-// answered is called when the broker has accepted the answer of an attempt.
-func (c *asker) answered(cmd *mdp.Command) {
+// told is called when the broker sends something: before BYE, all that it took is
+// answered; an answer is the one that it accepted.
+func (c *asker) told(cmd *mdp.Command) {
+	if cmd.Kind == mdp.Bye && c.x.conn.outstandingCount() > 0 {
+		c.s.fail("%s is told BYE while %d of its requests are unanswered", c.instance, c.x.conn.outstandingCount())
+	}
 	if h := c.open[cmd.Head.Token]; h != nil && !c.foreign && cmd.Kind == mdp.Final && cmd.Head.Attempt > h.answeredBy {
 		h.answered, h.answeredBy = c.s.now(), cmd.Head.Attempt
 	}

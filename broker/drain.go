@@ -25,10 +25,8 @@ func (b *Broker) drain(ctx context.Context) {
 	batch.Flush()
 	if !wait(ctx, b.drained, b.cfg.DrainTimeout) {
 		b.log.Warn("drain timed out", "requests", b.liveRequests())
-		for _, s := range b.allServices() {
-			s.giveUp(&batch)
-		}
 	}
+	b.giveUp(&batch)
 	for _, c := range b.allConns() {
 		c.sayGoodbye(&batch)
 	}
@@ -124,7 +122,14 @@ func (s *service) letGo(batch *zsock.Batch) {
 	s.changed()
 }
 
-// giveUp answers everything that is left when the drain has taken too long.
+// giveUp answers everything that is left at the end of the drain: what took too long,
+// and what waits though nobody is left who could take it.
+func (b *Broker) giveUp(batch *zsock.Batch) {
+	for _, s := range b.allServices() {
+		s.giveUp(batch)
+	}
+}
+
 func (s *service) giveUp(batch *zsock.Batch) {
 	s.inPortions(batch, s.table.all, func(r *request) {
 		err := &mdp.Error{Status: mdp.NotTaken, Text: "the broker is shutting down"}

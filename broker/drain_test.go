@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -210,6 +212,38 @@ func TestDrainTimeoutOfAPeer(t *testing.T) {
 		c.answered(h, mdp.OK, "y")
 		m.wantCount(a, "redelivered", 1)
 		m.empty(a)
+		m.empty(b)
+	})
+}
+
+// A drain that ends by itself answers what waits though nobody is left who could take
+// it, also to who waits inside the process.
+func TestDrainAnswersWhatNobodyTakes(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b, stop := m.mortal("b")
+		w, c := m.worker(b, "s", 1), m.client(b, "c")
+		h := c.ask("s", "x")
+		w.take()
+		called := make(chan error, 1)
+		go func() {
+			_, err := b.Call(context.Background(), "nobody")
+			called <- err
+		}()
+		m.settle()
+		began := time.Now()
+		go stop()
+		w.expect(mdp.Drain)
+		w.close()
+		c.expect(mdp.Drain)
+		c.failed(h, mdp.BrokerLost, true)
+		c.expect(mdp.Bye)
+		stop()
+		if d := time.Since(began); d > 2*time.Second {
+			t.Errorf("took %v", d)
+		}
+		if e := new(mdp.Error); !errors.As(<-called, &e) || e.Status != mdp.NotTaken {
+			t.Errorf("the call ended with %v", e)
+		}
 		m.empty(b)
 	})
 }
