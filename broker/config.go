@@ -36,8 +36,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// MaxMessage bounds one message in octets; default 64 MiB.
 	MaxMessage int64
-	// ForeignTTL is how long a request of an MDP/0.1 or 0.2 client waits while its
-	// service has no worker; default 60 s.
+	// ForeignTTL is how long a request of an MDP/0.1 or 0.2 client waits while nobody
+	// offers its service, here or at a peer; default 60 s.
 	ForeignTTL time.Duration
 	// BusyLimit ends the session of a foreign worker that holds one request longer
 	// than this; default 15 min.

@@ -133,6 +133,35 @@ func TestErrorsToForeignClients(t *testing.T) {
 	})
 }
 
+// How long nobody offers a service counts, not how old a request is: one that ran for
+// minutes is not dropped when its worker is started again.
+func TestOldRequestsOutliveAWorkersRestart(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", func(c *Config) { c.ForeignTTL = 10 * time.Second })
+		w := m.worker(b, "s", 3)
+		c, native := m.dial(b, "c", mdp.Client, mdp.V02), m.client(b, "native")
+		c.send(mdp.Command{Kind: mdp.Request, Service: []byte("s")}, "x")
+		native.ask("s", "orphan", flags(mdp.FlagDetached))
+		w.take()
+		w.take()
+		m.pass(time.Minute)
+		native.close()
+		w.close()
+		m.pass(9 * time.Second)
+		w = m.worker(b, "s", 2)
+		w.take()
+		w.take()
+		w.close()
+		m.pass(9 * time.Second)
+		if n := b.liveRequests(); n != 2 {
+			t.Errorf("%d live", n)
+		}
+		m.pass(3 * time.Second)
+		m.wantCount(b, "expired", 2)
+		m.empty(b)
+	})
+}
+
 func TestCollectedPartialsAreBounded(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b", func(c *Config) { c.MaxMessage = 10_000 })

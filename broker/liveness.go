@@ -179,8 +179,22 @@ func (s *service) sweep(batch *zsock.Batch, now int64) {
 	s.dispatch(batch)
 	s.own.sweep()
 	s.guests.sweep()
-	ttl := int64(s.b.cfg.ForeignTTL)
 	if s.offered(now) {
+		s.unoffered = 0
+		return
+	}
+	if s.unoffered == 0 {
+		s.unoffered = now
+	}
+	s.dropUnoffered(batch, now)
+}
+
+// dropUnoffered ends the requests that nobody else will give up, once they have waited
+// for ForeignTTL while nobody offers the service. However old they are, a worker that
+// starts again gets them.
+func (s *service) dropUnoffered(batch *zsock.Batch, now int64) {
+	ttl := int64(s.b.cfg.ForeignTTL)
+	if now-s.unoffered <= ttl {
 		return
 	}
 	for _, r := range s.waiting() {

@@ -44,6 +44,7 @@ type service struct {
 	routes      []*route // peers that spoke of the service
 	mean        ewma     // service time here, for estimates of waiting
 	servedAt    int64    // when a worker last took a request
+	unoffered   int64    // since when nobody is known to offer it; 0: somebody did at the last sweep, or came since
 	onceWorkers int      // of scope mesh, that run what they get at most once
 	turning     bool     // some guests are still to be turned away
 	listed      bool     // among the broker's news
@@ -80,7 +81,8 @@ func newService(b *Broker, name string) *service {
 	s.idle.place = waitingPlace
 	s.partly.place = waitingPlace
 	s.unheard.place = unheardPlace
-	s.wheel.init(b.now())
+	s.unoffered = b.now()
+	s.wheel.init(s.unoffered)
 	return s
 }
 

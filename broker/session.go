@@ -92,6 +92,7 @@ func (c *conn) register(batch *zsock.Batch, before *worker) {
 func (w *worker) enter(batch *zsock.Batch, s *service) {
 	w.service = s
 	s.workers.pushBack(w)
+	s.unoffered = 0    // however short it stays
 	w.conn.z.Precede() // it may be idle until it has its request; a client's answer can come behind
 	if w.hello.Once && !w.local {
 		s.onceWorkers++
