@@ -31,6 +31,9 @@ func (m *mesh) empty(b *Broker) {
 	if n := b.held.Load(); n != 0 {
 		m.t.Errorf("broker %s still holds %d octets", b.name, n)
 	}
+	if err := b.checkTotals(); err != nil {
+		m.t.Errorf("broker %s: %v", b.name, err)
+	}
 	for _, s := range b.allServices() {
 		if err := s.check(); err != nil {
 			m.t.Errorf("broker %s: %v", b.name, err)
@@ -39,6 +42,16 @@ func (m *mesh) empty(b *Broker) {
 			m.t.Errorf("service %s: %d live, %d queued, %d octets, %d deadlines", s.name, s.table.live, s.queued(), s.bytes, s.wheel.n)
 		}
 	}
+}
+
+// checkTotals verifies, of a broker that holds nothing, that every request it took came
+// to one end.
+func (b *Broker) checkTotals() error {
+	c := b.Counters()
+	if ended := c["answered"] + c["failed"] + c["cancelled"]; ended != c["requests"] {
+		return fmt.Errorf("%d requests, but %d ends: %d answered, %d failed, %d cancelled", c["requests"], ended, c["answered"], c["failed"], c["cancelled"])
+	}
+	return nil
 }
 
 // check verifies the invariants of a service's books.

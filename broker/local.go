@@ -118,6 +118,7 @@ func (b *Broker) endLocal(ref requestRef, call *localCall, late bool) *mdp.Error
 	if late {
 		err = ref.s.late(r)
 		ref.s.stats.Expired++
+		ref.s.stats.Failed++
 	} else {
 		ref.s.stats.Cancelled++
 	}

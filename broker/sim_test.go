@@ -263,6 +263,9 @@ func (s *simulation) judge() {
 	if n := s.b.held.Load(); n != 0 {
 		s.fail("%d octets are still held", n)
 	}
+	if err := s.b.checkTotals(); err != nil {
+		s.fail("%v", err)
+	}
 	for _, service := range s.b.services {
 		if service.table.live+service.queued()+service.wheel.n != 0 || service.bytes != 0 {
 			s.fail("%d requests, %d queued, %d deadlines, %d octets are left", service.table.live, service.queued(), service.wheel.n, service.bytes)
