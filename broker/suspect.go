@@ -136,6 +136,7 @@ func (w *worker) judge(batch *zsock.Batch, now int64) bool {
 	default:
 		w.suspected(now - w.clock)
 		w.moveHeld(batch, now)
+		w.service.turnAway(batch)
 		return true
 	}
 	return false
@@ -287,16 +288,17 @@ func (w *worker) forsaken() bool {
 
 // hollow ends a native session that for long has held nothing but requests it was told
 // to cancel: their FINALs were lost, or its handlers heed nothing. A new session
-// begins with empty hands. It is called once a second.
+// begins with empty hands. While it is suspect it may not have read of the CANCELs. It is
+// called once a second.
 func (w *worker) hollow(now int64) {
-	if w.dialect != mdp.Native || len(w.held) == 0 || slices.ContainsFunc(w.held, func(h held) bool { return h.r != nil }) {
+	if w.suspect || w.dialect != mdp.Native || len(w.held) == 0 || slices.ContainsFunc(w.held, func(h held) bool { return h.r != nil }) {
 		w.hollowAt = 0
 		return
 	}
 	if w.hollowAt == 0 {
 		w.hollowAt = now
 	}
-	if !w.suspect && now-w.hollowAt > int64(hollowBeats*w.conn.b.cfg.Heartbeat) {
+	if now-w.hollowAt > int64(hollowBeats*w.conn.b.cfg.Heartbeat) {
 		w.conn.expire(errHollow)
 	}
 }

@@ -329,6 +329,58 @@ func TestLostFinalsDoNotTakePlaces(t *testing.T) {
 	})
 }
 
+// The time in which a worker may answer its CANCELs begins when it speaks again: one
+// that was stopped for half of what it may be finds its way back.
+func TestStoppedWorkerIsNotHollow(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, c := m.worker(b, "s", 1), m.client(b, "c")
+		m.settle()
+		m.frozen(w)
+		h := c.ask("s", "x")
+		r := w.take()
+		m.pass(20 * time.Second)
+		w.expect(mdp.Cancel)
+		w.mute.Store(false)
+		w.send(mdp.Command{Kind: mdp.Heartbeat})
+		for range 9 {
+			m.pass(time.Second)
+			w.send(mdp.Command{Kind: mdp.Heartbeat})
+		}
+		w.alive()
+		w.refuse(r, &mdp.Error{Status: mdp.NotTaken})
+		w.answer(w.take(), "y")
+		c.answered(h, mdp.OK, "y")
+		m.empty(b)
+	})
+}
+
+// Guests that wait beside a worker go home when the only one becomes suspect, as when it
+// leaves: there may be workers there.
+func TestGuestsGoHomeFromASuspect(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, p, c := m.worker(b, "s", 1), m.fakePeer(b, "p"), m.client(b, "c")
+		m.settle()
+		m.frozen(w)
+		c.ask("s", "own")
+		w.take()
+		p.send(mdp.Command{Kind: mdp.Request, Service: []byte("s"), Head: mdp.Head{Token: 1, ID: mdp.RequestID{1}, Attempt: 1}}, "x")
+		m.settle()
+		if n := b.Services()[0].Queue; n != 1 {
+			t.Fatalf("%d wait, want the guest", n)
+		}
+		began := time.Now()
+		if f := p.nextFinal(); f.Head.Token != 1 || mdp.Status(f.Head.Status) != mdp.NotTaken {
+			t.Errorf("the guest got %v", f.err())
+		}
+		if d := time.Since(began); d > 500*time.Millisecond {
+			t.Errorf("after %v", d)
+		}
+		m.wantCount(b, "suspicions", 1)
+	})
+}
+
 // A peer's request that a suspect holds is moved as quickly as our own: its home
 // redelivers it, unless it must run once or a part of the answer has gone out.
 func TestGuestAtASuspectGoesHome(t *testing.T) {
