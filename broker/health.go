@@ -144,7 +144,7 @@ func (l *link) lookStandby(batch *zsock.Batch, now int64) {
 	case !retired:
 	case age == 0:
 		l.sayDrain(batch)
-	case age > retiredLimit, age > retiredLinger && l.unanswered() == 0:
+	case age > retiredLinger && l.unanswered() == 0:
 		l.c.z.Close(errDuplicate)
 	}
 }

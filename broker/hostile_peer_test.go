@@ -228,6 +228,44 @@ func TestCrossedLinksLoseNothing(t *testing.T) {
 	})
 }
 
+// The link that gives way is there for as long as what was sent over it takes.
+func TestLinkThatGivesWayWaitsForItsAnswers(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		a, b := crossed(m)
+		w, c := m.worker(a, "s", 100), m.client(b, "c")
+		asked := 0
+		for ; len(b.upLinks()) == 0 || len(w.got) == 0; asked++ {
+			c.ask("s", "x", flags(mdp.FlagOnce))
+			m.pass(time.Millisecond)
+		}
+		m.pass(2 * time.Minute)
+		if n := len(w.got); n != asked {
+			t.Fatalf("the worker has %d of %d", n, asked)
+		}
+		a.mu.Lock()
+		if n := len(a.conns); n != 3 {
+			t.Errorf("%d connections, want the worker and both links", n)
+		}
+		a.mu.Unlock()
+		for range asked {
+			w.answer(w.take(), "y")
+		}
+		for range asked {
+			if f := c.expect(mdp.Final); f.Head.Status != 0 {
+				t.Errorf("answer %v", f.err())
+			}
+		}
+		m.pass(2 * time.Second)
+		for _, x := range []*Broker{a, b} {
+			x.mu.Lock()
+			if n := len(x.conns); n != 2 {
+				t.Errorf("%s: %d connections", x.name, n)
+			}
+			x.mu.Unlock()
+		}
+	})
+}
+
 // The home of a request learns that workers far away run once before one of them
 // starts it: when the link goes then, nobody starts it again.
 func TestOnceFarAwayOutlivesTheLink(t *testing.T) {

@@ -49,7 +49,6 @@ const (
 	flapsDamped   = 3 // losses within the window, from which on a new link has to hold first
 	flapHold      = int64(time.Second)
 	retiredLinger = int64(time.Second) // a link out of use is kept for answers at least so long
-	retiredLimit  = int64(10 * time.Second)
 )
 
 // Reasons for which a link may not be.
