@@ -273,6 +273,46 @@ func TestFloodMakesRoom(t *testing.T) {
 	}
 }
 
+// Nobody is refused for nothing: where the longest line cannot make enough room, down to
+// the share of who asks, it is only who asks that is told BUSY.
+func TestFloodMakesRoomOrNothing(t *testing.T) {
+	const size = 1000
+	unit := costOf(size) + requestCost
+	for name, test := range map[string]struct {
+		set       func(*Config)
+		octets    int64
+		displaced uint64
+	}{
+		"enough":             {func(c *Config) { c.MaxBytes = 10 * unit }, unit * 9 / 2, 5},
+		"not enough":         {func(c *Config) { c.MaxBytes = 10 * unit }, unit * 11 / 2, 0},
+		"not enough for all": {func(c *Config) { c.MaxRequests, c.MaxBytes, c.MaxTotalBytes = 10, 100*unit, 10*unit }, unit * 19 / 2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(m *mesh) {
+				b := m.broker("b", test.set)
+				flood, other := m.client(b, "flood"), m.client(b, "other")
+				for range 10 {
+					flood.ask("s", string(make([]byte, size)))
+				}
+				m.settle()
+				h := other.ask("s", string(make([]byte, test.octets-requestCost)))
+				m.settle()
+				for range test.displaced {
+					if e := flood.expect(mdp.Final).err(); e == nil || e.(*mdp.Error).Status != mdp.Busy {
+						t.Errorf("displaced: %v", e)
+					}
+				}
+				flood.quiet()
+				if test.displaced == 0 {
+					other.failed(h, mdp.Busy, false)
+				}
+				other.quiet()
+				m.wantCount(b, "displaced", test.displaced)
+			})
+		})
+	}
+}
+
 // Whatever comes and goes, the lines agree with a model: nothing is lost, each line
 // keeps its order, and a client that waits is served within as many turns as there
 // are clients.

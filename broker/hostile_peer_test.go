@@ -232,7 +232,7 @@ func TestCrossedLinksLoseNothing(t *testing.T) {
 func TestLinkThatGivesWayWaitsForItsAnswers(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		a, b := crossed(m)
-		w, c := m.worker(a, "s", 100), m.client(b, "c")
+		w, c := m.worker(a, "s", 1_000), m.client(b, "c")
 		asked := 0
 		for ; len(b.upLinks()) == 0 || len(w.got) == 0; asked++ {
 			c.ask("s", "x", flags(mdp.FlagOnce))

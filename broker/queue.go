@@ -209,7 +209,11 @@ func (l *line) share(cfg *Config) float64 {
 	if l == nil {
 		return 0
 	}
-	return max(float64(l.requests.n)/float64(cfg.MaxRequests), float64(l.octets)/float64(cfg.MaxBytes))
+	return share(l.requests.n, l.octets, cfg)
+}
+
+func share(requests int, octets int64, cfg *Config) float64 {
+	return max(float64(requests)/float64(cfg.MaxRequests), float64(octets)/float64(cfg.MaxBytes))
 }
 
 // longest is the line that takes up most, nearly: it is looked for again when the
@@ -240,26 +244,37 @@ func (s *service) full(size int64) bool {
 	return s.queued() >= s.b.cfg.MaxRequests || s.bytes+size > s.b.cfg.MaxBytes && s.table.live > 0
 }
 
-// displace makes room in a full service for a client that has little waiting, at
-// the cost of the one that has most: its newest request is refused with BUSY. It
-// reports false when the asking client has about as much itself.
-func (s *service) displace(batch *zsock.Batch, client *conn, size int64) bool {
+// makeRoom makes room in a full service for a client that has little waiting, at the
+// cost of the one that has most: its newest requests are refused with BUSY, if that
+// makes enough room before the asking client has about as much.
+func (s *service) makeRoom(batch *zsock.Batch, client *conn, size int64) {
 	l := s.findLongest()
-	if l == nil || l.requests.n < 2 {
-		return false
+	if l == nil {
+		return
 	}
 	mine := s.own.lines[client]
 	if client != nil && client.link.Load() != nil {
 		mine = s.guests.lines[client]
 	}
-	cfg := &s.b.cfg
-	after := mine.share(cfg) + max(1/float64(cfg.MaxRequests), float64(size)/float64(cfg.MaxBytes))
-	r := l.requests.last
-	if after >= l.share(cfg) || r.mayHaveRun() {
-		return false
+	for range s.canGive(l, mine, size) {
+		s.stats.Busy++
+		s.b.count.displaced.Add(1)
+		s.fail(batch, l.requests.last, busy("the queue of the service is full, and most of it is this client's"))
 	}
-	s.stats.Busy++
-	s.b.count.displaced.Add(1)
-	s.fail(batch, r, busy("the queue of the service is full, and most of it is this client's"))
-	return true
+}
+
+// canGive is how many of its newest requests l has to give to make room for one more of
+// this size in mine, which may be nil; 0 if it cannot: nothing is refused for nothing.
+func (s *service) canGive(l, mine *line, size int64) int {
+	cfg := &s.b.cfg
+	least := mine.share(cfg) + max(1/float64(cfg.MaxRequests), float64(size)/float64(cfg.MaxBytes))
+	given, octets := 0, int64(0)
+	for r := l.requests.last; l.requests.n-given > 1 && !r.mayHaveRun() && least < share(l.requests.n-given, l.octets-octets, cfg); r = r.waiting.prev {
+		given++
+		octets += r.size
+		if s.queued()-given < cfg.MaxRequests && s.bytes-octets+size <= cfg.MaxBytes && s.b.held.Load()-octets+size <= cfg.MaxTotalBytes {
+			return given
+		}
+	}
+	return 0
 }

@@ -168,7 +168,8 @@ func (s *service) unusedLocked() bool {
 // why there is none. Client is the connection it came by, nil for this process.
 func (s *service) admit(batch *zsock.Batch, client *conn, size, now int64) (*request, *mdp.Error) {
 	size += requestCost
-	for s.full(size) && s.displace(batch, client, size) {
+	if s.full(size) {
+		s.makeRoom(batch, client, size)
 	}
 	switch {
 	case s.queued() >= s.b.cfg.MaxRequests:
