@@ -15,11 +15,11 @@ func (c *conn) fromWorker(batch *zsock.Batch, m *zsock.Msg) {
 		c.register(batch, w)
 		return
 	case mdp.Bye, mdp.Disconnect:
+		if c.cmd.Kind == mdp.Bye {
+			c.z.Close(errBye) // before it leaves: what is not written by now, it was not given
+		}
 		if w != nil {
 			w.leave(batch, "said goodbye")
-		}
-		if c.cmd.Kind == mdp.Bye {
-			c.z.Close(errBye)
 		}
 		return
 	}

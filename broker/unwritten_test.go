@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
 	"github.com/mdmesh/mdmesh/zsock/memsock"
 )
 
@@ -104,6 +105,34 @@ func TestUnwrittenToPeer(t *testing.T) {
 		}
 		w.answer(r, "z")
 		c.answered(unwritten, mdp.OK, "z")
+		m.empty(b)
+	})
+}
+
+// A worker that says BYE right behind an answer was chosen for the next request, but
+// that was never written: another one gets it, also if it may run once only.
+func TestByeBehindAnAnswer(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, c := m.worker(b, "s", 1), m.client(b, "c")
+		first, second := c.ask("s", "1"), c.ask("s", "2", flags(mdp.FlagOnce))
+		r := w.take()
+		m.settle()
+		var batch zsock.Batch
+		w.write(&batch, mdp.Command{Kind: mdp.Final, Head: mdp.Head{Token: r.Head.Token, ID: r.Head.ID}}, "one")
+		w.write(&batch, mdp.Command{Kind: mdp.Bye})
+		batch.Flush()
+		c.answered(first, mdp.OK, "one")
+		w.gone()
+		c.quiet()
+		other := m.worker(b, "s", 1)
+		r = other.take()
+		if r.Head.ID != second.ID || r.Head.Attempt != 1 {
+			t.Errorf("another worker got %+v", r.Head)
+		}
+		other.answer(r, "two")
+		c.answered(second, mdp.OK, "two")
+		m.wantCount(b, "requests_unwritten", 1)
 		m.empty(b)
 	})
 }
