@@ -23,7 +23,7 @@ type health struct {
 	best                 int64 // round trip, ns
 	suspects             int   // services, as counted by the sweep
 	counting             int
-	lies                 bool
+	lies                 bool   // it swallows requests of some service
 	eventsLost           uint64 // logged
 }
 
@@ -174,8 +174,27 @@ func (s *service) countSuspects(now int64) {
 		if late > patience(time.Duration(p.link.rtt.Load()), p.link.updateEvery()) {
 			h.counting++
 		}
-		h.lies = h.lies || late > staleAfter
+		h.lies = p.swallows(now) || h.lies
 	}
+}
+
+// swallows tells whether the peer does not confirm what it has read: it has echoed a
+// heartbeat that was sent a second after the request, and one that was sent a second
+// after that was noticed. Whatever is slow, a large message, the way, a process that was
+// stopped, there or here, keeps up the echo as well; and what the peer said before an
+// echo is here before it. It is called once a second.
+func (p *route) swallows(now int64) bool {
+	const later = int64(time.Second)
+	echoed := p.link.echoed.Load()
+	switch {
+	case p.markAt == 0 || echoed < p.markAt+later:
+		p.readAt = 0
+	case p.readAt == 0 || p.readMark != p.mark:
+		p.readMark, p.readAt = p.mark, now
+	default:
+		return echoed >= p.readAt+later
+	}
+	return false
 }
 
 // countForeign counts, by link, the services that are known by its word only.
@@ -195,10 +214,9 @@ func (s *service) countForeign(foreign map[*link]int32) {
 	}
 }
 
-// judge is what follows from a sweep. A peer that is heard and does not confirm
-// requests for three seconds gets none of them done: the link ends, and its home
-// gives them to others.
-func (b *Broker) judge(now int64, foreign map[*link]int32) {
+// judge is what follows from a sweep. A peer that reads requests and does not confirm
+// them gets none of them done: the link ends, and its home gives them to others.
+func (b *Broker) judge(foreign map[*link]int32) {
 	b.foreign.Store(foreign[nil])
 	for _, l := range b.upLinks() {
 		l.foreign.Store(foreign[l])
@@ -207,10 +225,9 @@ func (b *Broker) judge(now int64, foreign map[*link]int32) {
 			b.note(hclog.Warn, "events lost", "broker", l.peerName(), "events", n-h.eventsLost)
 			h.eventsLost = n
 		}
-		heard := now-l.heard.Load() < 2*int64(b.cfg.Heartbeat)
 		lies := h.lies
 		h.suspects, h.counting, h.lies = h.counting, 0, false
-		if lies && heard {
+		if lies {
 			b.count.peerLies.Add(1)
 			l.c.z.Close(errUntrue)
 		}

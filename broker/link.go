@@ -18,6 +18,7 @@ type link struct {
 	cost    time.Duration
 
 	rtt       atomic.Int64 // round trip in ns, measured by the heartbeat
+	echoed    atomic.Int64 // broker clock at which the last heartbeat was sent that the peer has read
 	peer      atomic.Pointer[mdp.HelloMap]
 	announced time.Duration // our update interval, as the peer was told
 	otherZone bool
@@ -270,4 +271,5 @@ func (l *link) measure(token uint64) {
 		return
 	}
 	l.rtt.Store(min(max(now-int64(token), 1), int64(maxRTT)))
+	l.echoed.Store(int64(token))
 }

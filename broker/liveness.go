@@ -165,7 +165,7 @@ func (t *ticks) sweep(now int64) {
 		}
 		batch.Flush()
 	}
-	t.b.judge(now, foreign)
+	t.b.judge(foreign)
 }
 
 func (s *service) sweep(batch *zsock.Batch, now int64) {

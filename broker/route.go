@@ -11,6 +11,9 @@ type route struct {
 	link    *link
 	ledger
 	held []held // sent and not answered
+
+	readMark uint32 // of the requests sent, what the peer was known to have read
+	readAt   int64  // when that was noticed; 0: nothing that is not confirmed
 }
 
 // routeTo finds or adds the route to a peer. A link that is down gets no new one.
