@@ -31,8 +31,8 @@ type Config struct {
 	// ones. Without it peers are told none, so that their clients do not learn of us.
 	Advertise string
 
-	// Heartbeat is the interval for native sessions, both ways; default 1 s. Three
-	// silent intervals end a session.
+	// Heartbeat is the interval for native sessions, both ways; default 1 s, at least
+	// 50 ms, at most a minute. Three silent intervals end a session.
 	Heartbeat time.Duration
 	// MaxMessage bounds one message in octets; default 64 MiB.
 	MaxMessage int64
@@ -76,6 +76,7 @@ const (
 	idleInterval    = 15 * time.Second        // heartbeat of clients with nothing outstanding
 	livenessMisses  = 3
 	minHeartbeat    = 50 * time.Millisecond // the ticker must see three of them apart
+	maxHeartbeat    = time.Minute           // clients and workers keep to no longer one
 	disconnectEvery = int64(time.Second)    // how often a stranger is told DISCONNECT at most
 	wheelTick       = 20 * time.Millisecond
 	detachedKeep    = time.Minute
@@ -143,6 +144,9 @@ func (c Config) Validate() error {
 	}
 	if c.Heartbeat < 0 || (c.Heartbeat > 0 && c.Heartbeat < minHeartbeat) {
 		return fmt.Errorf("heartbeat %v is too short: use %v or more", c.Heartbeat, minHeartbeat)
+	}
+	if c.Heartbeat > maxHeartbeat {
+		return fmt.Errorf("heartbeat %v is too long: use %v or less", c.Heartbeat, maxHeartbeat)
 	}
 	if c.MaxMessage < 0 || (c.MaxMessage > 0 && c.MaxMessage < 1024) {
 		return fmt.Errorf("max-message %d is too small: use 1KiB or more", c.MaxMessage)

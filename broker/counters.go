@@ -23,7 +23,7 @@ type counters struct {
 	requestsUnwritten atomic.Uint64 // given back: their connection ended before they were written
 	requestsReturned  atomic.Uint64 // of peers, not started: there was room where they came from
 	controlDropped    atomic.Uint64 // heartbeats and the like
-	partialsDropped   atomic.Uint64 // more than is kept for an MDP/0.1 client
+	partialsDropped   atomic.Uint64 // parts of answers that nobody takes, or that do not fit where they go or are kept
 	expired           atomic.Uint64 // sessions that were silent too long
 	probesSent        atomic.Uint64 // to workers silent since they were given a request, and to new ones
 	displaced         atomic.Uint64 // queued requests refused to make room for clients with fewer
@@ -31,15 +31,15 @@ type counters struct {
 	pauses            atomic.Uint64 // times this process was found to have been paused
 	eventsIn          atomic.Uint64
 	eventsOut         atomic.Uint64
-	eventsDropped     atomic.Uint64 // a subscriber's queue was full
+	eventsDropped     atomic.Uint64 // a subscriber's or a peer's connection refused them
 	eventsUnread      atomic.Uint64 // nobody subscribed
 	eventsLost        atomic.Uint64 // gaps in what came over links
-	eventsRepeated    atomic.Uint64 // came over a link again
+	eventsRepeated    atomic.Uint64 // came over a link again, or over a paused one
 	stateDropped      atomic.Uint64 // a peer's word, for want of room
 	peerLies          atomic.Uint64 // peers confirmed what was never sent, or not what was
 	floods            atomic.Uint64 // links ended because the peer said too much
 	linksDisplaced    atomic.Uint64 // accepted links that a configured one of the same name ended
-	httpRefused       atomic.Uint64 // too many calls at once
+	httpRefused       atomic.Uint64 // calls: too many at once, or no room for their bodies
 	mmiRefused        atomic.Uint64 // too many questions to the broker at once
 	forgotten         forgottenStats
 }

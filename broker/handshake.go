@@ -27,10 +27,15 @@ func (l *link) hello() *mdp.HelloMap {
 		UpdateMs: int(l.announced / time.Millisecond), CostUs: l.cost.Microseconds(), Advertise: b.cfg.Advertise}
 }
 
+// saysWho tells whether a peer says who it is, as HELLO and WELCOME of a link must.
+func saysWho(hello *mdp.HelloMap) bool {
+	return hello.Name != "" && len(hello.Name) <= mdp.MaxService && hello.Incarnation != ""
+}
+
 // acceptLink answers the HELLO of a broker that dialled us.
 func (c *conn) acceptLink(batch *zsock.Batch) {
 	var hello mdp.HelloMap
-	if err := mdp.DecodeMap(c.cmd.Map, &hello); err != nil || hello.Name == "" || hello.Incarnation == "" || len(hello.Name) > mdp.MaxService || c.link.Load() != nil {
+	if err := mdp.DecodeMap(c.cmd.Map, &hello); err != nil || !saysWho(&hello) || c.link.Load() != nil {
 		c.b.count.protocolErrors.Add(1)
 		c.z.Close(errProtocol)
 		return
@@ -79,7 +84,7 @@ func (l *link) welcomed(batch *zsock.Batch) {
 		return
 	}
 	var hello mdp.HelloMap
-	if err := mdp.DecodeMap(l.c.cmd.Map, &hello); err != nil || hello.Name == "" || l.peer.Load() != nil {
+	if err := mdp.DecodeMap(l.c.cmd.Map, &hello); err != nil || !saysWho(&hello) || l.peer.Load() != nil {
 		l.b.count.protocolErrors.Add(1)
 		l.c.z.Close(errProtocol)
 		return

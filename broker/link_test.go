@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,6 +106,30 @@ func TestDrainFollowsWelcome(t *testing.T) {
 		w.run(time.Millisecond)
 		if !slices.Equal(said, []mdp.Kind{mdp.Welcome, mdp.Drain}) {
 			t.Errorf("the peer gets %v, want WELCOME and DRAIN", said)
+		}
+	})
+}
+
+// Who answers at an endpoint says who it is, as one who dials does: its name goes into
+// heads and groups of 255 octets.
+func TestWelcomeSaysWho(t *testing.T) {
+	inBubble(t, func(*mesh) {
+		for name, hello := range map[string]mdp.HelloMap{
+			"no name":        {Incarnation: "z"},
+			"no incarnation": {Name: "z"},
+			"a long name":    {Name: strings.Repeat("z", mdp.MaxService+1), Incarnation: "z"},
+			"":               {Name: strings.Repeat("z", mdp.MaxService), Incarnation: "z"},
+		} {
+			w := newWorld(1)
+			ended := false
+			x := w.connect(0, func(*message) {}, func() { ended = true })
+			l := &link{b: w.b, c: &x.conn, dialled: "tcp://z:1"}
+			x.conn.link.Store(l)
+			x.say(mdp.Command{Role: mdp.Peer, Kind: mdp.Welcome, Dialect: mdp.Native, Map: mdp.EncodeMap(&hello)})
+			w.run(time.Millisecond)
+			if refused := name != ""; ended != refused || l.ready.Load() == refused || (w.b.Counters()["protocol_errors"] > 0) != refused {
+				t.Errorf("%q: ended %t, ready %t", name, ended, l.ready.Load())
+			}
 		}
 	})
 }

@@ -518,6 +518,7 @@ func TestConfigValidate(t *testing.T) {
 	for want, c := range map[string]Config{
 		"no endpoint to listen on":  {},
 		"heartbeat 1ms":             {Listen: []string{"tcp://x:1"}, Heartbeat: time.Millisecond},
+		"heartbeat 1m1s is too":     {Listen: []string{"tcp://x:1"}, Heartbeat: time.Minute + time.Second},
 		"max-message 10":            {Listen: []string{"tcp://x:1"}, MaxMessage: 10},
 		"endpoint \"udp://x:1\"":    {Listen: []string{"udp://x:1"}},
 		"endpoint \"x\"":            {Listen: []string{"tcp://x:1"}, Peers: []string{"x"}},

@@ -113,8 +113,8 @@ internal; 78 wrong configuration.`,
 // limits adds the flags of times and bounds, with the broker's own defaults.
 func (o *options) limits(f *pflag.FlagSet) {
 	d := broker.Defaults()
-	f.DurationVar(&o.cfg.Heartbeat, "heartbeat", d.Heartbeat, "interval of native heartbeats; three missed end a session")
-	f.DurationVar(&o.cfg.ForeignTTL, "foreign-ttl", d.ForeignTTL, "how long a request of an MDP/0.1 or 0.2 client waits for a first worker")
+	f.DurationVar(&o.cfg.Heartbeat, "heartbeat", d.Heartbeat, "interval of native heartbeats, 50ms to 1m; three missed end a session")
+	f.DurationVar(&o.cfg.ForeignTTL, "foreign-ttl", d.ForeignTTL, "how long a request of an MDP/0.1 or 0.2 client waits while nobody offers its service")
 	f.DurationVar(&o.cfg.BusyLimit, "busy-limit", d.BusyLimit, "how long an MDP/0.1 or 0.2 worker may take for one request before its session ends")
 	f.DurationVar(&o.cfg.DrainTimeout, "drain-timeout", d.DrainTimeout, "how long running requests may take on shutdown")
 	bytes := func(v *config.Bytes, name string, octets int64, usage string) {
