@@ -31,7 +31,11 @@ func (s *service) answer(batch *zsock.Batch, r *request, body zsock.Body) {
 // fail ends the request with an error, which foreign clients are told only if it
 // came from the handler itself.
 func (s *service) fail(batch *zsock.Batch, r *request, err *mdp.Error) {
-	s.stats.Failed++
+	if r.guest() && err.Status == mdp.NotTaken {
+		s.stats.Returned++ // it goes on elsewhere
+	} else {
+		s.stats.Failed++
+	}
 	s.conclude(batch, r, err, zsock.Body{})
 }
 

@@ -48,8 +48,9 @@ func (m *mesh) empty(b *Broker) {
 // to one end.
 func (b *Broker) checkTotals() error {
 	c := b.Counters()
-	if ended := c["answered"] + c["failed"] + c["cancelled"]; ended != c["requests"] {
-		return fmt.Errorf("%d requests, but %d ends: %d answered, %d failed, %d cancelled", c["requests"], ended, c["answered"], c["failed"], c["cancelled"])
+	if ended := c["answered"] + c["failed"] + c["returned"] + c["cancelled"]; ended != c["requests"] {
+		return fmt.Errorf("%d requests, but %d ends: %d answered, %d failed, %d returned, %d cancelled",
+			c["requests"], ended, c["answered"], c["failed"], c["returned"], c["cancelled"])
 	}
 	return nil
 }

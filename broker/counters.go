@@ -46,13 +46,14 @@ type counters struct {
 
 // forgottenStats keeps the totals of services that were forgotten.
 type forgottenStats struct {
-	requests, answered, failed, redelivered, late, expired, cancelled, offloaded, busy atomic.Uint64
+	requests, answered, failed, returned, redelivered, late, expired, cancelled, offloaded, busy atomic.Uint64
 }
 
 func (f *forgottenStats) add(s serviceStats) {
 	f.requests.Add(s.Requests)
 	f.answered.Add(s.Answered)
 	f.failed.Add(s.Failed)
+	f.returned.Add(s.Returned)
 	f.redelivered.Add(s.Redelivered)
 	f.late.Add(s.Late)
 	f.expired.Add(s.Expired)
@@ -74,7 +75,7 @@ func (b *Broker) Counters() map[string]uint64 {
 		"events_in": c.eventsIn.Load(), "events_out": c.eventsOut.Load(), "events_dropped": c.eventsDropped.Load(),
 		"events_unread": c.eventsUnread.Load(), "events_lost": c.eventsLost.Load(), "events_repeated": c.eventsRepeated.Load(),
 		"state_sent": b.stateSeq.Load(), "state_dropped": c.stateDropped.Load(), "peer_lies": c.peerLies.Load(), "floods": c.floods.Load(), "links_displaced": c.linksDisplaced.Load(), "http_refused": c.httpRefused.Load(), "mmi_refused": c.mmiRefused.Load(),
-		"requests": f.requests.Load(), "answered": f.answered.Load(), "failed": f.failed.Load(), "redelivered": f.redelivered.Load(),
+		"requests": f.requests.Load(), "answered": f.answered.Load(), "failed": f.failed.Load(), "returned": f.returned.Load(), "redelivered": f.redelivered.Load(),
 		"late": f.late.Load(), "expired": f.expired.Load(), "cancelled": f.cancelled.Load(), "offloaded": f.offloaded.Load(), "busy": f.busy.Load(),
 	}
 	for _, l := range b.listeners {
@@ -93,6 +94,7 @@ func (b *Broker) Counters() map[string]uint64 {
 		m["requests"] += t.Requests
 		m["answered"] += t.Answered
 		m["failed"] += t.Failed
+		m["returned"] += t.Returned
 		m["redelivered"] += t.Redelivered
 		m["late"] += t.Late
 		m["expired"] += t.Expired

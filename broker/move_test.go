@@ -58,6 +58,8 @@ func TestReturnedRequestRunsAtHome(t *testing.T) {
 		home.answer(r, "y")
 		c.answered(h, mdp.OK, "y")
 		m.wantCount(b, "requests_returned", 1)
+		m.wantCount(b, "returned", 1)
+		m.wantCount(b, "failed", 0)
 	})
 }
 

@@ -58,11 +58,13 @@ type service struct {
 	waits, runs Histogram
 }
 
-// serviceStats are cumulative counters of one service, guarded by its mutex.
+// serviceStats are cumulative counters of one service, guarded by its mutex. Of requests
+// that have come to an end, each is answered, failed, returned or cancelled.
 type serviceStats struct {
 	Requests    uint64 `json:"requests"`
 	Answered    uint64 `json:"answered"`
 	Failed      uint64 `json:"failed"`
+	Returned    uint64 `json:"returned"` // to the linked broker that sent them: not started here
 	Redelivered uint64 `json:"redelivered"`
 	Late        uint64 `json:"late"`
 	Expired     uint64 `json:"expired"`

@@ -15,6 +15,7 @@ var allListings = []listing{
 			{"wait", "from entry to the first dispatch: count, mean_us, p50_us, p99_us"}, {"run", "from dispatch to the answer, the same"},
 			{"octets", "of all its requests held"}, {"peers", "linked brokers that offer it"},
 			{"requests", "taken so far"}, {"answered", "with a final"}, {"failed", "with an error"},
+			{"returned", "to the linked broker that sent them, not started here"},
 			{"redelivered", "given to another worker"}, {"late", "answers after the first"}, {"expired", "deadline passed"},
 			{"cancelled", "given up by the client"}, {"offloaded", "given to a peer"}, {"busy", "refused for want of room"},
 		},

@@ -171,10 +171,11 @@ func settled(t *testing.T, sites ...*site) {
 					return false
 				}
 			}
-			return st.HeldOctets == 0 && n["answered"]+n["failed"]+n["cancelled"] == n["requests"]
+			return st.HeldOctets == 0 && n["answered"]+n["failed"]+n["returned"]+n["cancelled"] == n["requests"]
 		})
 		n := s.State(t).Counters
-		t.Logf("%s: requests=%d offloaded=%d redelivered=%d late=%d failed=%d cancelled=%d", s.name, n["requests"], n["offloaded"], n["redelivered"], n["late"], n["failed"], n["cancelled"])
+		t.Logf("%s: requests=%d offloaded=%d redelivered=%d late=%d failed=%d returned=%d cancelled=%d",
+			s.name, n["requests"], n["offloaded"], n["redelivered"], n["late"], n["failed"], n["returned"], n["cancelled"])
 		for _, c := range []string{"peer_lies", "floods", "malformed", "protocol_errors"} {
 			if n[c] != 0 {
 				t.Errorf("%s counted %d %s", s.name, n[c], c)
