@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +18,8 @@ type link struct {
 	dialled string // the endpoint, if this side dialled
 	cost    time.Duration
 
-	rtt       atomic.Int64 // round trip in ns, measured by the heartbeat
+	rtt       atomic.Int64 // round trip in ns, as the last heartbeat measured it
+	nearest   atomic.Int64 // the shortest of the recent ones: how far the peer is
 	echoed    atomic.Int64 // broker clock at which the last heartbeat was sent that the peer has read
 	peer      atomic.Pointer[mdp.HelloMap]
 	announced time.Duration // our update interval, as the peer was told
@@ -36,8 +38,9 @@ type link struct {
 
 	eventsLost atomic.Uint64
 	flood      flood  // of the reader goroutine
-	lastEvent  uint64 // the peer's count of events; of the reader goroutine
-	lastBeat   int64  // this and toldPaused are of the ticker goroutine
+	lastEvent  uint64 // the peer's count of events; this and recent are of the reader goroutine
+	recent     recent
+	lastBeat   int64 // this and toldPaused are of the ticker goroutine
 	toldPaused bool
 	health     health // of the ticker goroutine
 
@@ -75,8 +78,8 @@ func (l *link) updateEvery() time.Duration {
 
 // way is the road to the peer, as the policy sees it.
 func (l *link) way() way {
-	rtt := time.Duration(l.rtt.Load())
-	oneWay := rtt/2 + l.cost
+	rtt, nearest := time.Duration(l.rtt.Load()), time.Duration(l.nearest.Load())
+	oneWay := nearest/2 + l.cost
 	mute := l.paused.Load() || l.standby.Load()
 	return way{oneWay: oneWay, class: latencyClass(oneWay, l.otherZone), patience: patience(rtt, l.updateEvery()),
 		shut: mute || l.shut(), mute: mute}
@@ -90,7 +93,7 @@ func (l *link) shut() bool {
 // pace is how often at most the peer is told of changes. It counts on what it was
 // told once, so later links do not make it much longer.
 func (l *link) pace() int64 {
-	every := updateEvery(int(l.b.linkCount.Load()), time.Duration(l.rtt.Load()/2))
+	every := updateEvery(int(l.b.linkCount.Load()), time.Duration(l.nearest.Load()/2))
 	return int64(min(every, l.announced*2+25*time.Millisecond))
 }
 
@@ -270,6 +273,22 @@ func (l *link) measure(token uint64) {
 		l.b.count.protocolErrors.Add(1)
 		return
 	}
-	l.rtt.Store(min(max(now-int64(token), 1), int64(maxRTT)))
+	rtt := min(max(now-int64(token), 1), int64(maxRTT))
+	l.rtt.Store(rtt)
+	l.nearest.Store(l.recent.shortest(rtt))
 	l.echoed.Store(int64(token))
+}
+
+// recent are the last round trips, so many at most. The shortest of them is the road:
+// the others also tell of who had to wait for a processor at one end.
+type recent struct {
+	trips [8]int64
+	n     int // taken so far
+}
+
+// shortest takes one more and returns the shortest of them.
+func (r *recent) shortest(rtt int64) int64 {
+	r.trips[r.n%len(r.trips)] = rtt
+	r.n++
+	return slices.Min(r.trips[:min(r.n, len(r.trips))])
 }

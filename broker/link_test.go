@@ -233,6 +233,26 @@ func TestRoundTripIsMeasured(t *testing.T) {
 	})
 }
 
+// One late heartbeat makes the peer no farther, but for its patience; eight do.
+func TestLateHeartbeatMovesNobody(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		a, _ := linked(m)
+		m.pass(3 * time.Second)
+		far := func(d time.Duration) { m.net.Fault("a", "b", memsock.Fault{Delay: d}) }
+		l := a.upLinks()[0]
+		near, patient := l.way(), l.way().patience
+		far(80 * time.Millisecond)
+		m.pass(1500 * time.Millisecond)
+		if w := l.way(); w.oneWay != near.oneWay || w.class != near.class || w.patience <= patient {
+			t.Errorf("the way is %+v with one late heartbeat, %+v before", w, near)
+		}
+		m.pass(8 * time.Second)
+		if w := l.way(); w.oneWay != 40*time.Millisecond || w.class <= near.class {
+			t.Errorf("the way is %+v when all heartbeats take 80 ms", w)
+		}
+	})
+}
+
 // A link that is cut in one direction ends at both ends within three heartbeats and
 // one more, and what was sent over it is redelivered.
 func TestOneWayPartition(t *testing.T) {

@@ -97,6 +97,32 @@ func TestOlderRequestsGoWhereTheyAreNext(t *testing.T) {
 }
 
 // Where no worker has come free for much longer than usual, the next one goes as well.
+// What goes to a peer out of its turn leaves its client the turn of what came first.
+func TestWhoGoesOutOfTurnTakesNone(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		w, x, y, p := m.worker(b, "s", 1), m.client(b, "x"), m.client(b, "y"), m.fakePeer(b, "p")
+		x.ask("s", "runs")
+		slow := w.take()
+		m.pass(50 * time.Millisecond) // in the mean, so that a turn has one request, and nobody is stalled yet
+		w.answer(slow, "done")
+		x.expect(mdp.Final)
+		y.askInTurn("runs, too")
+		slow = w.take()
+		x.askInTurn("first of x", "second of x")
+		y.askInTurn("first of y")
+		m.pass(30 * time.Millisecond)
+		p.state("s", mdp.Load{Workers: 1, MeanUs: 50_000})
+		if r := p.nextRequest(); r.body() != "second of x" {
+			t.Errorf("%q went, want the second of x", r.body())
+		}
+		w.answer(slow, "done")
+		if r := w.take(); r.body() != "first of x" {
+			t.Errorf("%q is next here, want the first of x", r.body())
+		}
+	})
+}
+
 func TestNextOneLeavesStalledWorkers(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b")

@@ -98,6 +98,9 @@ func (l *line) serve(r *request, turn int) {
 	}
 }
 
+// first tells whether the request waits before all others of its client.
+func (r *request) first() bool { return r.line != nil && r.line.requests.first == r }
+
 func (l *line) getInLine() {
 	*l.queue.clock++
 	l.stamp = *l.queue.clock

@@ -174,7 +174,7 @@ func (s *service) handTo(batch *zsock.Batch, r *request, p *route, now int64) bo
 		return false
 	}
 	s.stats.Offloaded++
-	s.dequeue(r, true)
+	s.dequeue(r, r.first()) // out of its turn it takes none: its client's first one is next still
 	return true
 }
 
