@@ -144,7 +144,7 @@ func (e *executor) unwound() {
 	}
 	e.r = nil
 	e.s.w.counters.running.Add(-1)
-	e.answer(r, nil, errors.New("the handler has ended its goroutine"))
+	e.answer(r, nil, r.failure(errors.New("the handler has ended its goroutine")))
 	e.flush(0)
 	e.s.mu.Lock()
 	e.s.crew.pace.forget(e)

@@ -31,29 +31,31 @@ func (e *executor) serve(r *Request) {
 	n := &e.s.w.counters
 	n.running.Add(1)
 	e.r = r
-	body, err := e.s.handle(r)
+	body, failure := e.s.handle(r)
 	e.r = nil
 	e.served++
 	n.running.Add(-1)
-	e.answer(r, body, err)
+	e.answer(r, body, failure)
 }
 
-// handle calls the handler and turns a panic into an error.
-func (s *session) handle(r *Request) (body [][]byte, err error) {
+// handle calls the handler and turns a panic into an error. An error's own methods are
+// the handler's code, too: they are called here, and never again.
+func (s *session) handle(r *Request) (body [][]byte, failure *mdp.Error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.w.counters.panics.Add(1)
 			s.w.log.Error("handler panicked", "service", r.Service, "request-id", r.ID.String(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			body, err = nil, fmt.Errorf("panic: %v", p)
+			body, failure = nil, r.failure(fmt.Errorf("panic: %v", p))
 		}
 	}()
-	return s.w.cfg.Handler(&r.ctx, r)
+	body, err := s.w.cfg.Handler(&r.ctx, r)
+	return body, r.failure(err)
 }
 
 // answer queues the final of r for sending, and waits for room if need be. What
 // takes time is done before mu is locked; it returns with mu held.
-func (e *executor) answer(r *Request, body [][]byte, err error) {
-	s, failure := e.s, r.failure(err)
+func (e *executor) answer(r *Request, body [][]byte, failure *mdp.Error) {
+	s := e.s
 	r.ctx.end(context.Canceled)
 	f := final{failure: failure}
 	if size := sizeOf(body); failure == nil && int64(size) > r.ctx.link.limit.Load() {
@@ -120,7 +122,7 @@ func (r *Request) failure(err error) *mdp.Error {
 	switch {
 	case r.cancelled.Load():
 		return &mdp.Error{Status: mdp.Cancelled, Text: "cancelled while running", MayHaveRun: true}
-	case err == nil:
+	case err == nil, own && e == nil:
 		return nil
 	case own && e.Status != mdp.OK && e.Status != mdp.Running:
 		return e

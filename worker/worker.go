@@ -28,8 +28,9 @@ const DefaultDrainTimeout = 10 * time.Second
 // ctx has the request's deadline, if it has one, and ends when the answer is not
 // wanted any more; context.Cause then is mdp.Cancelled, mdp.BrokerLost (another
 // worker gets the request) or ErrDrained. The caller sees mdp.AppError and the
-// error's text, or, if the error is an *mdp.Error itself, that. A panic is an
-// error, too: it is logged, and the worker lives on.
+// error's text, or, if the error is an *mdp.Error itself, that; a nil one is no error.
+// A panic, of the handler or of its error's Error, is an error, too: it is logged, and
+// the worker lives on.
 type Handler func(ctx context.Context, r *Request) ([][]byte, error)
 
 // ErrDrained is the cause of a handler's context that ended because the worker shuts

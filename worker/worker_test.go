@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,14 +69,16 @@ func TestErrors(t *testing.T) {
 		text       string
 		mayHaveRun bool
 	}{
-		"plain":    {fails(errors.New("disk full")), mdp.AppError, "disk full", true},
-		"own":      {fails(&mdp.Error{Status: mdp.Busy, Text: "later", RetryAfter: time.Second}), mdp.Busy, "later", false},
-		"of other": {fails(fmt.Errorf("call store: %w", mdp.Errorf(mdp.NotTaken, "gone"))), mdp.AppError, "call store: not taken: gone", true},
-		"ok":       {fails(&mdp.Error{Text: "fine"}), mdp.AppError, "ok: fine", true},
-		"panic":    {func(context.Context, *worker.Request) ([][]byte, error) { panic("at the disco") }, mdp.AppError, "panic: at the disco", true},
-		"nil":      {func(context.Context, *worker.Request) ([][]byte, error) { var p *int; *p = 1; return nil, nil }, mdp.AppError, "nil pointer", true},
-		"too big":  {func(context.Context, *worker.Request) ([][]byte, error) { return [][]byte{make([]byte, 65<<20)}, nil }, mdp.TooBig, "the answer", true},
-		"frames":   {func(context.Context, *worker.Request) ([][]byte, error) { return make([][]byte, 2000), nil }, mdp.TooBig, "the answer", true},
+		"plain":     {fails(errors.New("disk full")), mdp.AppError, "disk full", true},
+		"own":       {fails(&mdp.Error{Status: mdp.Busy, Text: "later", RetryAfter: time.Second}), mdp.Busy, "later", false},
+		"of other":  {fails(fmt.Errorf("call store: %w", mdp.Errorf(mdp.NotTaken, "gone"))), mdp.AppError, "call store: not taken: gone", true},
+		"ok":        {fails(&mdp.Error{Text: "fine"}), mdp.AppError, "ok: fine", true},
+		"panic":     {func(context.Context, *worker.Request) ([][]byte, error) { panic("at the disco") }, mdp.AppError, "panic: at the disco", true},
+		"nil":       {func(context.Context, *worker.Request) ([][]byte, error) { var p *int; *p = 1; return nil, nil }, mdp.AppError, "nil pointer", true},
+		"typed nil": {fails((*os.PathError)(nil)), mdp.AppError, "nil pointer", true},
+		"bad error": {fails(badError{}), mdp.AppError, "panic: in Error", true},
+		"too big":   {func(context.Context, *worker.Request) ([][]byte, error) { return [][]byte{make([]byte, 65<<20)}, nil }, mdp.TooBig, "the answer", true},
+		"frames":    {func(context.Context, *worker.Request) ([][]byte, error) { return make([][]byte, 2000), nil }, mdp.TooBig, "the answer", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, c.handle, func(t *testing.T, s *stage) {
@@ -96,6 +99,23 @@ func TestErrors(t *testing.T) {
 
 func fails(err error) worker.Handler {
 	return func(context.Context, *worker.Request) ([][]byte, error) { return [][]byte{[]byte("not sent")}, err }
+}
+
+// badError is an error that cannot even say what it is.
+type badError struct{}
+
+func (badError) Error() string { panic("in Error") }
+
+// A nil *mdp.Error in an error says no: the handler has answered.
+func TestNilErrorIsNone(t *testing.T) {
+	var none *mdp.Error
+	inBubble(t, func(context.Context, *worker.Request) ([][]byte, error) { return [][]byte{[]byte("here")}, none }, func(t *testing.T, s *stage) {
+		cmd := s.request()
+		s.hello().Send(cmd)
+		if m := s.final(cmd, mdp.OK); len(m.Body) != 1 || string(m.Body[0]) != "here" {
+			t.Errorf("answer %q", m.Body)
+		}
+	})
 }
 
 func TestPartials(t *testing.T) {
