@@ -169,8 +169,36 @@ func TestMaxMessage(t *testing.T) {
 		r := m.request(0)
 		r.Answer(mdp.Final, []byte("fits"))
 		(<-done).mustAnswer(t, "fits")
-		done = m.do(t.Context(), client.Call{Service: "echo", Once: true})
-		m.brokers[0].Expect(mdp.Request).Answer(mdp.Final, make([]byte, 4097))
-		(<-done).mustFail(t, mdp.BrokerLost, true)
 	}, func(c *client.Config) { c.MaxMessage = 4096 })
+}
+
+// An answer beyond the bound is its call's alone, and final: another attempt would cost
+// another connection. What else was outstanding is tried again once.
+func TestAnswerIsTooBig(t *testing.T) {
+	for name, call := range map[string]client.Call{
+		"call": {Service: "huge"}, "once": {Service: "huge", Once: true}, "detached": {Service: "huge", Detached: true},
+	} {
+		for _, kind := range []mdp.Kind{mdp.Final, mdp.Partial} {
+			t.Run(fmt.Sprint(name, " ", kind), func(t *testing.T) {
+				inBubble(t, 1, func(t *testing.T, m *mesh) {
+					beside := m.do(t.Context(), echoCall)
+					r := m.request(0)
+					done := m.do(t.Context(), call)
+					m.brokers[0].Expect(mdp.Request).Answer(kind, make([]byte, 3000), make([]byte, 1097))
+					o := <-done
+					o.mustFail(t, mdp.TooBig, true)
+					if o.took != 0 || !strings.Contains(o.err.Error(), "the answer") {
+						t.Errorf("%v after %v", o.err, o.took)
+					}
+					again := m.request(0)
+					if again.Head.ID != r.Head.ID || again.Head.Attempt != 2 {
+						t.Errorf("again is %+v, was %+v", again.Head, r.Head)
+					}
+					again.Answer(mdp.Final, []byte("here"))
+					(<-beside).mustAnswer(t, "here")
+					m.brokers[0].None()
+				}, func(c *client.Config) { c.MaxMessage = 4096 })
+			})
+		}
+	}
 }

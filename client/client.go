@@ -40,8 +40,8 @@ type Config struct {
 	// MaxCalls bounds the outstanding calls; further ones get mdp.Busy. Default 100,000.
 	MaxCalls int
 	// MaxMessage bounds a request and an answer, in octets: 64 MiB. The broker's own
-	// bound holds, too. A larger request gets mdp.TooBig and is not sent; a larger
-	// answer costs the connection.
+	// bound holds, too. A larger request gets mdp.TooBig and is not sent; so does a
+	// call with a larger answer, which has run and costs the connection.
 	MaxMessage int64
 	// Instance is by what brokers know the client again that made a detached call (see
 	// Attach): any text that nobody else can guess. Default: one of this process.

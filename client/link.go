@@ -44,6 +44,7 @@ type link struct {
 	command mdp.Command
 	finals  []final  // not yet settled
 	woken   []waiter // of settle
+	tooBig  uint64   // token of the answer that the connection ends for, or 0
 
 	// Client.mu guards the following.
 	down        bool
@@ -310,6 +311,14 @@ func (c *Client) resubmit(b *zsock.Batch) {
 // Opened implements zsock.Handler.
 func (l *link) Opened(*zsock.Conn) {}
 
+// Refused implements zsock.Refuser: it notes whose answer the connection ends for.
+func (l *link) Refused(_ *zsock.Conn, first []byte) {
+	cmd := &l.command
+	if err := mdp.Decode([][]byte{first}, mdp.AtEndpoint, cmd); err == nil && (cmd.Kind == mdp.Final || cmd.Kind == mdp.Partial) {
+		l.tooBig = cmd.Head.Token
+	}
+}
+
 // Closed implements zsock.Handler: what was outstanding is tried elsewhere or fails.
 func (l *link) Closed(_ *zsock.Batch, _ *zsock.Conn, err error) {
 	var b zsock.Batch
@@ -327,6 +336,9 @@ func (l *link) Closed(_ *zsock.Batch, _ *zsock.Conn, err error) {
 	l.broker.err = err
 	c.tellNews()
 	l.leave(&b)
+	if x := c.find(l, l.tooBig); x != nil { // another attempt's would be as large
+		c.finish(x, &mdp.Error{Status: mdp.TooBig, Text: "the answer: " + err.Error(), MayHaveRun: true})
+	}
 	for i := range c.slots {
 		if x := c.slots[i].x; x != nil && x.link == l {
 			c.lost(x, &b, l, err)

@@ -74,6 +74,12 @@ type Pauser interface {
 	Paused(b *Batch, c *Conn)
 }
 
+// Refuser is a [Handler] that wants to know which message was beyond a limit: Refused
+// comes before Closed, if the first frame of it came. first is valid until it returns.
+type Refuser interface {
+	Refused(c *Conn, first []byte)
+}
+
 // Config says how sockets behave. The zero value of every field but Type means
 // the default in its comment.
 type Config struct {

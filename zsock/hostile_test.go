@@ -175,6 +175,41 @@ func TestViolations(t *testing.T) {
 	})
 }
 
+// refuser is a recorder that is told which message was beyond a limit.
+type refuser struct {
+	*recorder
+	refused chan string
+}
+
+func (r *refuser) Refused(_ *Conn, first []byte) { r.refused <- string(first) }
+
+// TestRefusedMessageIsNamed has a handler told how the message began that costs the
+// connection, if it began.
+func TestRefusedMessageIsNamed(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		big := strings.Repeat("x", 600)
+		for name, v := range map[string]struct {
+			says  []byte
+			first []string
+		}{
+			"announced": {append(frame(1, "head"), announce(0, 997)...), []string{"head"}},
+			"in sum":    {append(append(frame(1, "head"), frame(1, big)...), announce(0, 397)...), []string{"head"}},
+			"in frames": {append(frame(1, "head"), bytes.Repeat([]byte{1, 0}, 100)...), []string{"head"}},
+			"alone":     {announce(0, 1001), nil},
+			"broken":    {append(frame(1, "head"), 8, 0), nil},
+		} {
+			h := &refuser{newRecorder(), make(chan string, 10)}
+			l := listen(t, tr, Config{MaxMessage: 1000, MaxFrames: 100}, h)
+			p := open(t, tr, l, "DEALER", 0)
+			p.write(frame(0, "good"), v.says)
+			err := receive(t, h.closed)
+			if len(h.refused) != len(v.first) || len(v.first) > 0 && <-h.refused != v.first[0] {
+				t.Errorf("%s: closed for %v, not told of %q", name, err, v.first)
+			}
+		}
+	})
+}
+
 // TestLimitsAreInclusive sends what is just permitted.
 func TestLimitsAreInclusive(t *testing.T) {
 	overAll(t, func(t *testing.T, tr transport) {

@@ -1,6 +1,7 @@
 package zsock
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -146,7 +147,7 @@ func (c *Conn) parse() error {
 		}
 		found, err := in.scan.scan(p)
 		if err != nil {
-			return err
+			return c.refuse(err)
 		}
 		switch found {
 		case cut:
@@ -161,10 +162,27 @@ func (c *Conn) parse() error {
 			}
 		case whole:
 			if err := c.whole(p[:in.scan.pos]); err != nil {
-				return err
+				return c.refuse(err)
 			}
 		}
 	}
+}
+
+// refuse tells a handler that wants to know which message was beyond a limit. It
+// returns err.
+func (c *Conn) refuse(err error) error {
+	r, ok := c.h.(Refuser)
+	if !ok || !errors.Is(err, ErrTooBig) && !errors.Is(err, ErrTooManyFrames) {
+		return err
+	}
+	wire, spans := c.in.pending(), c.in.scan.spans
+	if t := c.in.clear; t != nil {
+		wire, spans = t.wire, t.spans
+	}
+	if len(spans) > 0 {
+		r.Refused(c, wire[spans[0].payload:spans[0].end])
+	}
+	return err
 }
 
 // whole hands the message in wire on and makes room for the next one.

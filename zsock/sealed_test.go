@@ -122,6 +122,12 @@ func TestSealedViolations(t *testing.T) {
 				t.Errorf("%s: closed for %v", name, err)
 			}
 		}
+		r := &refuser{newRecorder(), make(chan string, 10)}
+		p := &rawPeer{Conn: connect(t, tr, listen(t, tr, Config{mechanism: newXOR, MaxMessage: 1000}, r)), t: t}
+		p.write(greeting(0, "XOR"), ready("DEALER"), box(1, 1, "head"), box(2, 0, strings.Repeat("x", 999)))
+		if first := receive(t, r.refused); first != "head" {
+			t.Errorf("told of %q", first)
+		}
 		h := newRecorder()
 		l := listen(t, tr, Config{mechanism: newXOR}, h)
 		if _, err := Dial(t.Context(), l.Endpoint(), Config{Type: Dealer, Network: tr.network}, h); !errors.Is(err, ErrHandshake) {
