@@ -83,7 +83,8 @@ func (c *Client) await(ctx context.Context, x *exchange) (*Reply, error) {
 // Stream sends a request and yields its partials as they come, then the final's
 // body; or, last, an error. Leaving the loop early cancels the request. A reader
 // that falls 10,000 partials or 64 MiB behind loses the request (mdp.TooBig).
-// With Restartable, (nil, ErrRestarted) may come between partials of two attempts.
+// With Restartable, (nil, ErrRestarted) comes behind the partials of an attempt that
+// another one has overtaken.
 func (c *Client) Stream(ctx context.Context, call Call) iter.Seq2[[][]byte, error] {
 	return func(yield func([][]byte, error) bool) {
 		x, err := c.begin(ctx, mdp.Request, &call, call.Body, mdp.RequestID{}, streaming)

@@ -59,8 +59,8 @@ var (
 	ErrClosed = errors.New("client closed")
 	// ErrNoBroker means that no broker could be reached before the deadline.
 	ErrNoBroker = errors.New("no broker reachable")
-	// ErrRestarted is yielded once by Stream, between the partials of two attempts
-	// of a Restartable call.
+	// ErrRestarted is yielded by Stream once per restart of a Restartable call: what
+	// comes behind it, partials or the final alone, is of another attempt.
 	ErrRestarted = errors.New("restarted: partials begin anew")
 )
 

@@ -97,8 +97,8 @@ func (c *Client) settle(l *link, b *zsock.Batch, f *final) {
 	case f.err != nil:
 		c.retry(x, b, f.err.(*mdp.Error), f.attempt)
 	default:
-		if x.restarts && x.answered != f.attempt && !x.stream {
-			x.drop() // of an attempt that another one overtook
+		if x.restarts && x.answered != f.attempt {
+			x.restart()
 		}
 		x.answered = f.attempt
 		l.woken = append(l.woken, c.complete(x, f.body, nil))

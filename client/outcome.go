@@ -126,11 +126,7 @@ func (c *Client) withdraw(x *exchange, b *zsock.Batch) {
 // partial keeps a partial for x's reader. Callers hold mu.
 func (c *Client) partial(x *exchange, b *zsock.Batch, attempt uint16, body answer) {
 	if x.restarts && attempt != x.answered {
-		if x.stream {
-			x.partials = append(x.partials, nil)
-		} else {
-			x.drop()
-		}
+		x.restart()
 	}
 	x.answered, x.restarts = attempt, true
 	frames := body.frames()
@@ -152,5 +148,15 @@ func (c *Client) partial(x *exchange, b *zsock.Batch, attempt uint16, body answe
 		case x.news <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// restart sees to the partials of an attempt that another one overtook: who has read
+// them is told, others never see them.
+func (x *exchange) restart() {
+	if x.stream {
+		x.partials = append(x.partials, nil)
+	} else {
+		x.drop()
 	}
 }

@@ -172,8 +172,18 @@ func TestRestartableAfterPartial(t *testing.T) {
 // attempt's number.
 func TestRestartWithinABroker(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, m *mesh) {
-		done := m.stream(t.Context(), client.Call{Service: "echo", Restartable: true}, 0)
+		call := client.Call{Service: "echo", Restartable: true}
+		done := m.stream(t.Context(), call, 0)
 		r := m.request(0)
+		r.Answer(mdp.Partial, []byte("a"))
+		r.Answer(mdp.Partial, []byte("b"))
+		r.Head.Attempt = 2
+		r.Answer(mdp.Final, []byte("whole"))
+		if got := <-done; !slices.Equal(got, []part{{text: "a"}, {text: "b"}, {err: client.ErrRestarted}, {text: "whole"}}) {
+			t.Errorf("%v", got)
+		}
+		done = m.stream(t.Context(), call, 0)
+		r = m.brokers[0].Expect(mdp.Request)
 		r.Answer(mdp.Partial, []byte("a"))
 		r.Head.Attempt = 2
 		r.Answer(mdp.Partial, []byte("A"))
