@@ -57,7 +57,11 @@ func (c *Client) look() {
 func (c *Client) due(x *exchange, b *zsock.Batch, now instant) {
 	if now < x.deadline {
 		x.due = x.deadline
-		c.submit(x, b, now)
+		if x.holder != nil {
+			c.askHolder(x, b, now)
+		} else {
+			c.submit(x, b, now)
+		}
 		return
 	}
 	err := c.unreachable(x)

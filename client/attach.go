@@ -24,6 +24,37 @@ func (c *Client) Attach(ctx context.Context, id mdp.RequestID) (*Reply, error) {
 	return c.await(ctx, x)
 }
 
+// askAgain is how often a broker is asked for the answer of a detached call that lost
+// its connection and runs on.
+const askAgain = 100 * time.Millisecond
+
+// askHolder asks the broker that has x, a detached call, from an earlier attempt, for
+// its answer. Where that broker is lost, too, x is a request again. Callers hold mu.
+func (c *Client) askHolder(x *exchange, b *zsock.Batch, now instant) {
+	c.leave(x)
+	l := x.holder
+	if l.down || l.parting {
+		x.holder = nil
+		c.submit(x, b, now)
+		return
+	}
+	var err error
+	x.number, err = l.conn.SendNumbered(b, c.encode(x, mdp.Attach, 0), zsock.Body{})
+	if err != nil { // full, or about to end
+		c.askLater(x, now)
+		return
+	}
+	x.state, x.link = sent, l
+	l.began(now)
+}
+
+// askLater asks the holder of x again after a while. Callers hold mu.
+func (c *Client) askLater(x *exchange, now instant) {
+	c.leave(x)
+	x.state, x.due = pausing, min(now+instant(askAgain), x.deadline)
+	c.watch(x.due, now)
+}
+
 // inquiry is how far an ATTACH has come.
 type inquiry struct {
 	asked   []*broker

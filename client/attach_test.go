@@ -1,13 +1,19 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/mdmesh/mdmesh/broker"
 	"github.com/mdmesh/mdmesh/client"
 	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/mdtest"
+	"github.com/mdmesh/mdmesh/mdtest/scripted"
+	"github.com/mdmesh/mdmesh/worker"
 	"github.com/mdmesh/mdmesh/zsock/memsock"
 )
 
@@ -104,6 +110,95 @@ func TestAttachWhenABrokerIsLost(t *testing.T) {
 		o.mustFail(t, mdp.Unknown, false)
 		if !strings.Contains(o.err.Error(), "could not ask") {
 			t.Errorf("%v", o.err)
+		}
+	})
+}
+
+// A detached call whose connection ends goes on at a broker that lives: asked again
+// there, it fetches the answer.
+func TestDetachedOutlivesItsConnection(t *testing.T) {
+	known := mdp.Errorf(mdp.Conflict, "this detached request is known already")
+	for name, end := range map[string]struct {
+		answer func(*scripted.Message)
+		check  func(*testing.T, outcome)
+	}{
+		"answer": {
+			func(a *scripted.Message) { a.Answer(mdp.Final, []byte("kept")) },
+			func(t *testing.T, o outcome) { o.mustAnswer(t, "kept") },
+		},
+		"error": {
+			func(a *scripted.Message) { a.Fail(&mdp.Error{Status: mdp.PeerLost, MayHaveRun: true}) },
+			func(t *testing.T, o outcome) { o.mustFail(t, mdp.PeerLost, true) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			connected(t, func(t *testing.T, m *mesh) {
+				done := m.do(t.Context(), client.Call{Service: "slow", Body: [][]byte{make([]byte, 100<<10)}, Detached: true, Timeout: time.Minute})
+				first := m.brokers[0].Expect(mdp.Request)
+				m.cut(0)
+				m.request(0).Fail(known)
+				for range 3 {
+					a := m.brokers[0].Expect(mdp.Attach)
+					if a.Head.ID != first.Head.ID || len(a.Body) != 0 {
+						t.Errorf("ATTACH with head %+v and %d frames", a.Head, len(a.Body))
+					}
+					a.Fail(mdp.Errorf(mdp.Running, "not answered yet"))
+				}
+				m.brokers[0].Expect(mdp.Attach)
+				m.cut(0) // once more
+				m.request(0).Fail(known)
+				end.answer(m.brokers[0].Expect(mdp.Attach))
+				o := <-done
+				end.check(t, o)
+				if o.took > time.Second {
+					t.Errorf("after %v", o.took)
+				}
+				m.brokers[0].None()
+			})
+		})
+	}
+}
+
+// While it waits to ask again, its broker may be lost: then it is a request, for the
+// other one.
+func TestDetachedLosesItsBrokerToo(t *testing.T) {
+	oneThenTwo(t, func(t *testing.T, m *mesh) {
+		done := m.do(t.Context(), client.Call{Service: "slow", Detached: true, Timeout: time.Minute})
+		m.brokers[0].Expect(mdp.Request)
+		m.cut(0)
+		r := m.brokers[1].Expect(mdp.Request)
+		r.Fail(mdp.Errorf(mdp.Conflict, "it has come another way"))
+		m.brokers[1].Expect(mdp.Attach).Fail(mdp.Errorf(mdp.Running, "not answered yet"))
+		m.brokers[0].Expect(mdp.Hello)
+		synctest.Wait()
+		m.brokers[1].Stop()
+		m.brokers[0].Expect(mdp.Request).Answer(mdp.Final, []byte("anew"))
+		(<-done).mustAnswer(t, "anew")
+	})
+}
+
+// Through the real broker: the call runs once, and its answer comes.
+func TestDetachedThroughABroker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		net := memsock.New()
+		b := mdtest.StartBroker(t, func(c *broker.Config) {
+			c.Listen, c.Publish, c.Subscribe, c.Network = []string{"tcp://broker:5555"}, nil, nil, net
+		})
+		runs := 0
+		mdtest.StartWorker(t, b, "slow", func(context.Context, *worker.Request) ([][]byte, error) {
+			runs++
+			time.Sleep(time.Second) // the bubble's time
+			return [][]byte{[]byte("done")}, nil
+		}, func(c *worker.Config) { c.Network = net.Host("worker") })
+		p := mdtest.Client(t, b).Go(t.Context(), client.Call{Service: "slow", Detached: true, Timeout: time.Minute}, nil)
+		synctest.Wait()
+		if n := net.Reset(memsock.Anonymous, "broker"); n != 1 {
+			t.Errorf("%d connections were cut", n)
+		}
+		<-p.Done()
+		if p.Err != nil || string(p.Reply.Body[0]) != "done" || runs != 1 {
+			t.Errorf("%+v, %v after %d runs", p.Reply, p.Err, runs)
 		}
 	})
 }

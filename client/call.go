@@ -22,7 +22,8 @@ type Call struct {
 	Once bool
 	// NoWait: mdp.NoWorker at once when no worker offers the service.
 	NoWait bool
-	// Detached: goes on when this client is gone or no longer waits; see Attach.
+	// Detached: goes on when this client is gone or no longer waits; see Attach. The
+	// call itself asks for its answer where it has lost its connection to the broker.
 	Detached bool
 	// Restartable: may be run anew after it has sent partials.
 	Restartable bool

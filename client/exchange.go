@@ -71,6 +71,7 @@ type exchange struct {
 	answered uint16 // attempt of the last answer
 
 	inquiry     inquiry // of an ATTACH
+	holder      *link   // whose broker has a detached request from an earlier attempt, or nil
 	partials    [][][]byte
 	partialSize int
 	held        []zsock.Body // large ones of partials, unless they are streamed
@@ -204,7 +205,7 @@ func (c *Client) submitTo(l *link, x *exchange, b *zsock.Batch, now instant) {
 // buffer. Large ones are written from where they lie: from the caller's memory, as long
 // as it waits, and from a copy for one that does not.
 func (c *Client) send(x *exchange, l *link, b *zsock.Batch, left time.Duration) error {
-	head := c.encode(x, left)
+	head := c.encode(x, x.kind, left)
 	var err error
 	switch {
 	case x.size < largeBody:
@@ -221,13 +222,13 @@ func (c *Client) send(x *exchange, l *link, b *zsock.Batch, left time.Duration) 
 	return err
 }
 
-// encode writes x's head. The result is valid until the next call of encode.
-func (c *Client) encode(x *exchange, left time.Duration) [][]byte {
+// encode writes the head of x's request, or of an ATTACH to it. The result is valid until the next call of encode.
+func (c *Client) encode(x *exchange, kind mdp.Kind, left time.Duration) [][]byte {
 	s := &c.slots[x.index]
 	s.generation++ // each attempt has a token of its own
 	m := &c.command
-	*m = mdp.Command{Role: mdp.Client, Kind: x.kind, Dialect: mdp.Native}
-	if x.kind == mdp.Request {
+	*m = mdp.Command{Role: mdp.Client, Kind: kind, Dialect: mdp.Native}
+	if kind == mdp.Request {
 		m.Service = x.service
 		m.Head.Attempt, m.Head.Flags = x.attempt, x.call.flags()
 		// Rounded up: 0 would mean no deadline.

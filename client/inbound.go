@@ -1,7 +1,6 @@
 package client
 
 import (
-	"errors"
 	"math"
 	"time"
 
@@ -90,18 +89,33 @@ func (c *Client) settle(l *link, b *zsock.Batch, f *final) {
 	case x == nil:
 		c.counters.late.Add(1)
 		f.body.large.Release()
-	case x.kind == mdp.Attach && errors.Is(f.err, mdp.Unknown):
-		x.inquiry.asked = append(x.inquiry.asked, l.broker)
-		x.inquiry.answers++
-		c.ask(x, b, c.now())
 	case f.err != nil:
-		c.retry(x, b, f.err.(*mdp.Error), f.attempt)
+		c.failed(l, x, b, f.err.(*mdp.Error), f.attempt)
 	default:
 		if x.restarts && x.answered != f.attempt {
 			x.restart()
 		}
 		x.answered = f.attempt
 		l.woken = append(l.woken, c.complete(x, f.body, nil))
+	}
+}
+
+// failed sees to an answer to x that is an error. Callers hold mu.
+func (c *Client) failed(l *link, x *exchange, b *zsock.Batch, e *mdp.Error, attempt uint16) {
+	switch {
+	case x.kind == mdp.Attach && e.Status == mdp.Unknown:
+		x.inquiry.asked = append(x.inquiry.asked, l.broker)
+		x.inquiry.answers++
+		c.ask(x, b, c.now())
+	case x.holder != nil && e.Status == mdp.Running:
+		c.askLater(x, c.now())
+	case x.holder != nil: // kept: it would come again
+		c.finish(x, e)
+	case x.call.Detached && x.mayRun && e.Status == mdp.Conflict:
+		x.holder = l
+		c.askHolder(x, b, c.now())
+	default:
+		c.retry(x, b, e, attempt)
 	}
 }
 

@@ -381,6 +381,7 @@ func (c *Client) lost(x *exchange, b *zsock.Batch, l *link, err error) {
 	}
 	if unwritten || l.refused != nil { // a refused session runs nothing: that was no try
 		c.leave(x)
+		x.holder = nil
 		c.submit(x, b, c.now())
 		return
 	}

@@ -86,7 +86,7 @@ func (c *Client) recycle(x *exchange) {
 	x.call, x.pending, x.stream = Call{}, nil, false
 	x.link, x.mayRun, x.refusals, x.size = nil, false, 0, 0
 	x.frames = emptied(x.frames)
-	x.answered, x.restarts = 0, false
+	x.answered, x.restarts, x.holder = 0, false, nil
 	x.inquiry = inquiry{}
 	x.drop()
 	x.body, x.err = answer{}, nil

@@ -12,7 +12,7 @@ type Reply struct {
 	Body     [][]byte      // frames of the final
 	Partials [][][]byte    // what came before it, from the attempt that answered
 	ID       mdp.RequestID // of the request
-	Attempt  int           // which attempt answered, from 1
+	Attempt  int           // which attempt answered, from 1; 0 of a kept answer (see Attach)
 
 	memory *memory // nil: the collector's alone
 }

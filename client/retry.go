@@ -63,7 +63,7 @@ func pause(e *mdp.Error, refusals int, lot float64) time.Duration {
 func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error, attempt uint16) {
 	from := x.link
 	c.leave(x)
-	x.state = waiting
+	x.state, x.holder = waiting, nil
 	partials := x.restarts && !x.call.Restartable
 	if x.kind == mdp.Attach || !retryable(e, x.call.Once, partials) {
 		c.finish(x, e)

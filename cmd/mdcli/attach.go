@@ -16,13 +16,16 @@ import (
 // askAgain is how often attach asks for an answer that is not there yet.
 const askAgain = 200 * time.Millisecond
 
-// leftBehind is the ticket of a detached call that goes on without mdcli: the id, and
-// the instance that asked, by which the broker knows whose it is. It is empty for
-// calls that are over.
+// leftBehind is the ticket of a detached call that goes on without mdcli, or may, as
+// its broker was lost: the id, and the instance that asked, by which the broker knows
+// whose it is. It is empty for calls that are over.
 func leftBehind(call client.Call, instance string, err error) string {
 	var ours *client.Error
 	var e *mdp.Error
-	if !call.Detached || !errors.As(err, &ours) || !errors.As(err, &e) || e.Status != mdp.Cancelled || !e.MayHaveRun {
+	if !call.Detached || !errors.As(err, &ours) || !errors.As(err, &e) || !e.MayHaveRun {
+		return ""
+	}
+	if e.Status != mdp.Cancelled && e.Status != mdp.BrokerLost {
 		return ""
 	}
 	return ours.ID.String() + "." + instance
@@ -42,9 +45,9 @@ func (o *options) attach() *cobra.Command {
 	return &cobra.Command{
 		Use:   "attach TICKET",
 		Short: "Wait for the answer of a call that was left",
-		Long: `attach waits for the answer of an mdcli call --detach that was ended early, which has
-said the TICKET, and prints the answer as call does. Whoever has the ticket can have
-the answer. It is kept for a minute, by the broker that had the call.
+		Long: `attach waits for the answer of an mdcli call --detach that was ended early, or has lost
+its broker, and has said the TICKET, and prints the answer as call does. Whoever has
+the ticket can have the answer. It is kept for a minute, by the broker that had the call.
 
 Exit codes: 0 answered; 1 the service answered an error, or nobody knows the call: it
 was over for more than a minute, or its broker is gone; 64 no such ticket can be; 69
