@@ -170,7 +170,8 @@ func (l *link) welcome() {
 	s.mu.Lock()
 	l.welcomed = true
 	if w.MaxMessage > 0 {
-		l.limit.Store(max(int64(w.MaxMessage)-mdp.MaxHead, 0))
+		l.limit.Store(max(w.MaxMessage-mdp.MaxHead, 0))
+		l.conn.Permit(w.MaxMessage)
 	}
 	if w.HeartbeatMs > 0 {
 		l.heartbeat = min(max(time.Duration(w.HeartbeatMs)*time.Millisecond, minHeartbeat), maxHeartbeat)

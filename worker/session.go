@@ -26,6 +26,8 @@ const (
 	byeTimeout = time.Second // for the last octets of a connection
 	// drainTimeout is how long the broker may take to answer our DRAIN.
 	drainTimeout = time.Second
+	// defaultMessage is how large a message may be, in octets, unless WELCOME says so.
+	defaultMessage = 64 << 20
 )
 
 var (
@@ -150,15 +152,17 @@ func (s *session) awaitRoom(ctx context.Context) bool {
 func (s *session) connect(ctx context.Context) (*link, error) {
 	l := &link{s: s, wake: make(chan struct{}, 1), heartbeat: defaultHeartbeat}
 	l.reader, l.errand = executor{s: s, link: l}, l.runErrand
-	l.limit.Store(math.MaxInt64)
+	l.limit.Store(defaultMessage - mdp.MaxHead)
 	dial, cancel := context.WithTimeout(ctx, dialTimeout)
 	conn, err := zsock.Dial(dial, s.endpoint, zsock.Config{
 		Type: zsock.Dealer, Shared: true, Network: s.w.cfg.Network, Logger: s.w.cfg.Logger,
+		MaxMessage: math.MaxInt64, // limit bounds what is sent
 	}, l)
 	cancel()
 	if err != nil {
 		return nil, err
 	}
+	conn.Permit(defaultMessage)
 	l.conn = conn
 	ended := make(chan error, 1)
 	go func() { ended <- conn.Run(s.base) }()

@@ -8,7 +8,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mdmesh/mdmesh/broker"
+	"github.com/mdmesh/mdmesh/client"
 	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/mdtest"
 	"github.com/mdmesh/mdmesh/mdtest/scripted"
 	"github.com/mdmesh/mdmesh/worker"
 	"github.com/mdmesh/mdmesh/zsock/memsock"
@@ -415,6 +418,28 @@ func TestAnswerIsTooBigForTheBroker(t *testing.T) {
 		}
 		s.broker.Stop()
 	})
+}
+
+// A broker with a larger bound than usual: its workers take what it takes, both ways.
+func TestMessagesAsLargeAsTheBrokerSays(t *testing.T) {
+	t.Parallel()
+	b := mdtest.StartBroker(t, func(c *broker.Config) { c.MaxMessage = 80 << 20 })
+	w := mdtest.StartWorker(t, b, "echo", echo)
+	c := mdtest.Client(t, b, func(c *client.Config) { c.MaxMessage = 80 << 20 })
+	reply, err := c.Do(t.Context(), client.Call{Service: "echo", Body: [][]byte{make([]byte, 70<<20)}, Once: true, Timeout: time.Minute})
+	if err != nil || sizeOf(reply.Body) != 70<<20 {
+		t.Fatal(err)
+	}
+	if n := w.Counters(); n.Connects != 1 || n.Answered != 1 {
+		t.Errorf("%+v", n)
+	}
+}
+
+func sizeOf(frames [][]byte) (octets int) {
+	for _, f := range frames {
+		octets += len(f)
+	}
+	return octets
 }
 
 func TestDrainDoesNotWaitForAStalledBroker(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"runtime"
 	"sync"
@@ -184,6 +185,22 @@ func (c *Conn) Unwritten(number uint32) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.closed.Load() && c.taken-number < c.unwritten
+}
+
+// maxPermitted is what Permit permits at most.
+const maxPermitted = min(1<<40, math.MaxInt/2)
+
+// Permit bounds messages that come from now on, instead of MaxMessage, for a peer that
+// says how large they may get. The handler may call it, from within Message, and who
+// dialled, before Run.
+func (c *Conn) Permit(octets int64) {
+	octets = min(octets, maxPermitted)
+	in := &c.in
+	in.scan.maxMessage = octets
+	if in.clear != nil {
+		in.scan.maxMessage += int64(in.sealer.overhead())
+		in.clear.maxMessage = octets
+	}
 }
 
 // Precede makes every Flush from now on write what waits for c before what waits for

@@ -135,3 +135,25 @@ func TestSealedViolations(t *testing.T) {
 		}
 	})
 }
+
+// TestPermit has the first message raise the bound on those behind it.
+func TestPermit(t *testing.T) {
+	overAll(t, func(t *testing.T, tr transport) {
+		for name, mechanism := range map[string]func(SocketType, bool) mechanism{"NULL": nil, "XOR": newXOR} {
+			h := newRecorder()
+			sizes := make(chan int, 10)
+			h.then = func(_ *Batch, c *Conn, m *Msg) {
+				c.Permit(2000)
+				sizes <- m.Size()
+			}
+			l := listen(t, tr, Config{mechanism: mechanism, MaxMessage: 1000}, h)
+			c := dial(t, tr, l, Config{mechanism: mechanism}, newRecorder())
+			for _, n := range []int{1000, 2000, 2001} {
+				send(t, c, strings.Repeat("x", n-500), strings.Repeat("y", 500))
+			}
+			if err := receive(t, h.closed); !errors.Is(err, ErrTooBig) || len(sizes) != 2 {
+				t.Errorf("%s: closed for %v after %d messages", name, err, len(sizes))
+			}
+		}
+	})
+}
