@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mdmesh/mdmesh/broker"
 	"github.com/mdmesh/mdmesh/client"
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/mdtest"
@@ -22,6 +23,7 @@ type events struct {
 	*client.Client
 	t                  *testing.T
 	net                *memsock.Net
+	broker             *scripted.Broker
 	publish, subscribe *scripted.Broker
 }
 
@@ -33,6 +35,7 @@ func withEvents(t *testing.T, f func(t *testing.T, e *events)) {
 		says := *welcome
 		says.Publish, says.Subscribe = []string{"tcp://0.0.0.0:5556"}, []string{"tcp://0.0.0.0:5557"}
 		b := scripted.Start(t, scripted.Config{Endpoint: endpoint(0), Network: e.net, Welcome: &says})
+		e.broker = b
 		e.publish = e.listen("5556", zsock.XSub)
 		e.subscribe = e.listen("5557", zsock.XPub)
 		c, err := client.New(client.Config{Brokers: []string{b.Endpoint}, Network: e.net})
@@ -174,6 +177,39 @@ func TestSubscribeAgainAfterALoss(t *testing.T) {
 	})
 }
 
+// A broker that is silent is left with all connections: those of events would not be
+// missed for as long as it hangs.
+func TestEventsLeaveASilentBroker(t *testing.T) {
+	withEvents(t, func(t *testing.T, e *events) {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- e.Subscribe(ctx, []string{"a/"}, func(client.Event) {}) }()
+		e.subscribe.Expect(0)
+		published := make(chan error, 1)
+		publish := func() { published <- e.Publish(ctx, "a/1") }
+		go publish()
+		p := session(t, e.publish, 0)
+		frames(p, "\x01")
+		if err := <-published; err != nil {
+			t.Error(err)
+		}
+		s := e.subscribe.Sessions()[0]
+		e.broker.Sessions()[0].Silent.Store(true)
+		e.subscribe.Expect(0) // subscribed again
+		<-s.Closed
+		<-p.Closed
+		go publish()
+		frames(session(t, e.publish, 1), "\x01")
+		if err := <-published; err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("subscribe: %v", err)
+		}
+	})
+}
+
 func TestSlowSubscriberLosesTheOldest(t *testing.T) {
 	withEvents(t, func(t *testing.T, e *events) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -263,7 +299,7 @@ func TestSubscribeEndsWithTheClient(t *testing.T) {
 // Through the real broker, over TCP.
 func TestEventsThroughABroker(t *testing.T) {
 	t.Parallel()
-	b := mdtest.StartBroker(t)
+	b := mdtest.StartBroker(t, func(c *broker.Config) { c.MaxMessage = 80 << 20 })
 	c := mdtest.Client(t, b)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -280,6 +316,16 @@ func TestEventsThroughABroker(t *testing.T) {
 		case e := <-got:
 			if e.Topic != "t/x" || len(e.Body) != 1 {
 				t.Errorf("%+v", e)
+			}
+			if err := c.Publish(ctx, "t/large", make([]byte, 70<<20)); err != nil { // as large as the broker takes
+				t.Error(err)
+			}
+			for e.Topic != "t/large" && ctx.Err() == nil {
+				select {
+				case e = <-got:
+				case <-ctx.Done():
+					t.Error("the large event did not come")
+				}
 			}
 			cancel()
 			if err := <-done; err != nil {

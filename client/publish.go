@@ -21,10 +21,10 @@ const maxPrefixes = 1024
 type publisher struct {
 	c *Client
 
-	mu sync.Mutex // guards the following
-	// started tells that the keeper runs.
-	started bool
-	conn    *zsock.Conn // up, or nil
+	started bool // the keeper runs; Client.mu guards it
+
+	mu   sync.Mutex  // guards the following
+	conn *zsock.Conn // up, or nil
 	// prefixes are what the broker has subscribed to on conn.
 	prefixes [][]byte
 	// changed is closed, and replaced, when conn, prefixes or err change.
@@ -125,14 +125,16 @@ func (p *publisher) wants(topic []byte) bool {
 }
 
 func (p *publisher) start() error {
-	if err := p.c.begun(); err != nil {
-		return err
+	c := p.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return ErrClosed
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	c.start()
 	if !p.started {
 		p.started = true
-		p.c.wg.Go(p.keep)
+		c.wg.Go(p.keep)
 	}
 	return nil
 }
@@ -149,17 +151,17 @@ func (p *publisher) keep() {
 
 // connect dials the broker in use and serves the connection until it ends.
 func (p *publisher) connect(ctx context.Context, backoff *zsock.Backoff) error {
-	endpoint, err := p.c.eventEndpoint(ctx, func(w *mdp.WelcomeMap) []string { return w.Publish })
+	at, err := p.c.eventEndpoint(ctx, func(w *mdp.WelcomeMap) []string { return w.Publish })
 	if err != nil {
 		return err
 	}
-	conn, err := p.c.dialEvents(ctx, endpoint, zsock.Pub, p)
+	conn, err := p.c.dialEvents(ctx, at, zsock.Pub, p)
 	if err != nil {
 		return err
 	}
 	backoff.Reset()
 	p.change(func() { p.conn, p.err = conn, nil })
-	return fmt.Errorf("%s: %w", endpoint, conn.Run(ctx))
+	return at.serve(ctx, conn)
 }
 
 func (p *publisher) change(f func()) {
@@ -204,42 +206,6 @@ func (p *publisher) Closed(_ *zsock.Batch, _ *zsock.Conn, err error) {
 	p.change(func() { p.conn, p.prefixes, p.err = nil, nil, err })
 }
 
-// begun makes sure that the client is at work.
-func (c *Client) begun() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return ErrClosed
-	}
-	c.start()
-	return nil
-}
-
-// eventEndpoint waits for the WELCOME of the broker in use and picks the first of
-// its endpoints of one kind.
-func (c *Client) eventEndpoint(ctx context.Context, kind func(*mdp.WelcomeMap) []string) (string, error) {
-	for {
-		c.mu.Lock()
-		news, l := c.news, c.active
-		var w *mdp.WelcomeMap
-		if l != nil {
-			w = l.welcome
-		}
-		c.mu.Unlock()
-		if w != nil {
-			if endpoints := kind(w); len(endpoints) > 0 {
-				return reachable(endpoints[0], l.endpoint), nil
-			}
-			return "", mdp.Errorf(mdp.NotOffered, "broker %s has no such event endpoint", l.endpoint)
-		}
-		select {
-		case <-news:
-		case <-ctx.Done():
-			return "", ctx.Err()
-		}
-	}
-}
-
 // reachable replaces the host of an endpoint that is bound to all addresses by the
 // host that was dialled.
 func reachable(endpoint, dialled string) string {
@@ -253,14 +219,4 @@ func reachable(endpoint, dialled string) string {
 		return endpoint
 	}
 	return scheme + "://" + net.JoinHostPort(host, port)
-}
-
-func (c *Client) dialEvents(ctx context.Context, endpoint string, kind zsock.SocketType, h zsock.Handler) (*zsock.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	conn, err := zsock.Dial(ctx, endpoint, zsock.Config{Type: kind, Network: c.cfg.Network, Logger: c.cfg.Logger}, h)
-	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", endpoint, err)
-	}
-	return conn, nil
 }

@@ -33,9 +33,10 @@ func (e *Event) size() int {
 
 // Subscribe calls fn, one at a time, with each event whose topic starts with one of
 // topics ("" is every event), until ctx ends: then it returns nil. It returns an
-// error only if it cannot start. It has a connection of its own and, when that ends,
-// dials and subscribes again; what is published meanwhile is missed. While fn is
-// behind by 10,000 events or 8 MiB the oldest are dropped and counted.
+// error only if it cannot start. It has a connection of its own, to the broker in use;
+// when that ends, or the one for calls does, as with a broker that is silent, it dials
+// and subscribes again, and what is published meanwhile is missed. While fn is behind by
+// 10,000 events or 8 MiB the oldest are dropped and counted.
 func (c *Client) Subscribe(ctx context.Context, topics []string, fn func(Event)) error {
 	if len(topics) == 0 {
 		return fmt.Errorf("subscribe: no topic given; %q means all", "")
@@ -99,11 +100,11 @@ func (s *subscriber) keep(ctx context.Context) {
 
 // connect serves one connection and returns why it has ended.
 func (s *subscriber) connect(ctx context.Context, backoff *zsock.Backoff) error {
-	endpoint, err := s.c.eventEndpoint(ctx, func(w *mdp.WelcomeMap) []string { return w.Subscribe })
+	at, err := s.c.eventEndpoint(ctx, func(w *mdp.WelcomeMap) []string { return w.Subscribe })
 	if err != nil {
 		return err
 	}
-	conn, err := s.c.dialEvents(ctx, endpoint, zsock.Sub, s)
+	conn, err := s.c.dialEvents(ctx, at, zsock.Sub, s)
 	if err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (s *subscriber) connect(ctx context.Context, backoff *zsock.Backoff) error 
 		}
 	}
 	b.Flush()
-	return fmt.Errorf("%s: %w", endpoint, conn.Run(ctx))
+	return at.serve(ctx, conn)
 }
 
 // take takes all events that have come.

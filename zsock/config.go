@@ -86,7 +86,7 @@ type Config struct {
 	Type     SocketType
 	Identity []byte // announced to the peer; at most 255 octets, not beginning with 00; may be empty
 
-	MaxMessage        int64 // payload octets per message, both ways: 64 MiB
+	MaxMessage        int64 // payload octets per message, both ways: 64 MiB; 1 TiB at most
 	MaxFrames         int   // frames per message, both ways: 1,024
 	HighWaterBytes    int   // octets queued per peer: 8 MiB; an empty queue takes one message of any permitted size, and behind it small ones
 	HighWaterMessages int   // messages queued per peer, once the kernel does not take all at once: 10,000
@@ -126,6 +126,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("zsock: config: identity of %d octets: at most %d, the first not 00: %w", len(c.Identity), maxIdentity, ErrIdentity)
 	}
 	orDefault(&c.MaxMessage, 64<<20)
+	c.MaxMessage = min(c.MaxMessage, maxPermitted)
 	orDefault(&c.MaxFrames, 1024)
 	orDefault(&c.HighWaterBytes, 8<<20)
 	orDefault(&c.HighWaterMessages, 10_000)

@@ -187,10 +187,10 @@ func (c *Conn) Unwritten(number uint32) bool {
 	return c.closed.Load() && c.taken-number < c.unwritten
 }
 
-// maxPermitted is what Permit permits at most.
+// maxPermitted is the largest bound on messages: lengths are reckoned with.
 const maxPermitted = min(1<<40, math.MaxInt/2)
 
-// Permit bounds messages that come from now on, instead of MaxMessage, for a peer that
+// Permit bounds messages that come from now on, in place of MaxMessage, for a peer that
 // says how large they may get. The handler may call it, from within Message, and who
 // dialled, before Run.
 func (c *Conn) Permit(octets int64) {
