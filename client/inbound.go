@@ -149,9 +149,6 @@ func (l *link) welcomed(b *zsock.Batch, cmd *mdp.Command) {
 		l.conn.Close(err)
 		return
 	}
-	if c.log.IsDebug() {
-		c.log.Debug("welcomed", "endpoint", l.endpoint, "broker", w.Name, "incarnation", w.Incarnation, "others", w.Others)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l.welcome, l.limit = w, math.MaxInt

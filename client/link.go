@@ -53,6 +53,7 @@ type link struct {
 	refused     error // what WELCOME said
 	reason      error // why it ended
 	welcome     *mdp.WelcomeMap
+	greeted     bool   // the log has it
 	identity    string // name and incarnation of the broker, from WELCOME
 	limit       int    // octets of a request's body
 	heartbeat   time.Duration
@@ -127,6 +128,7 @@ func (l *link) tend(left <-chan struct{}) {
 		case <-overtime:
 			l.conn.Close(ErrClosed)
 		case <-l.wake:
+			l.logWelcome()
 		case <-timer.C:
 			l.beat()
 		}
@@ -352,8 +354,20 @@ func (l *link) Closed(_ *zsock.Batch, _ *zsock.Conn, err error) {
 	b.Flush()
 }
 
-// logEnd says why the link has ended. The reader does not: nobody knows how long a
-// log takes, and other links have the same reader.
+// logWelcome says once who is there. The reader does not: nobody knows how long a log
+// takes, and other links have the same reader.
+func (l *link) logWelcome() {
+	c := l.c
+	c.mu.Lock()
+	w, news := l.welcome, l.welcome != nil && !l.greeted
+	l.greeted = l.welcome != nil
+	c.mu.Unlock()
+	if news {
+		c.log.Debug("welcomed", "endpoint", l.endpoint, "broker", w.Name, "incarnation", w.Incarnation, "others", w.Others)
+	}
+}
+
+// logEnd says why the link has ended, as logWelcome does.
 func (l *link) logEnd() {
 	c := l.c
 	c.mu.Lock()

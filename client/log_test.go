@@ -50,3 +50,28 @@ func TestEndIsLoggedOnce(t *testing.T) {
 		}
 	}, func(c *client.Config) { c.Logger = hclog.New(&hclog.LoggerOptions{Output: &log}) })
 }
+
+// stuck is a log that stands still at the line with this text.
+type stuck struct {
+	text    string
+	release chan struct{}
+}
+
+func (l *stuck) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(l.text)) {
+		<-l.release
+	}
+	return len(p), nil
+}
+
+// The reader of connections does not log: a log may stand still.
+func TestReaderDoesNotWaitForTheLog(t *testing.T) {
+	log := &stuck{text: "welcomed"}
+	inBubble(t, 1, func(t *testing.T, m *mesh) {
+		log.release = make(chan struct{})
+		defer close(log.release)
+		done := m.do(t.Context(), echoCall)
+		m.request(0).Answer(mdp.Final, []byte("here"))
+		(<-done).mustAnswer(t, "here")
+	}, func(c *client.Config) { c.Logger = hclog.New(&hclog.LoggerOptions{Output: log, Level: hclog.Debug}) })
+}
