@@ -96,7 +96,7 @@ func (c *Client) Stream(ctx context.Context, call Call) iter.Seq2[[][]byte, erro
 		over := false
 		defer func() { // also when the loop's body panics
 			if !over {
-				c.abandon(x, x.id, context.Canceled)
+				c.abandon(x, x.id, mdp.Cancelled, context.Canceled)
 				<-x.done
 			}
 			c.recycle(x)
@@ -165,7 +165,7 @@ func (c *Client) Go(ctx context.Context, call Call, done chan<- *Pending) *Pendi
 	}
 	if ctx.Done() != nil {
 		id := p.ID
-		stop := context.AfterFunc(ctx, func() { c.abandon(x, id, context.Cause(ctx)) })
+		stop := context.AfterFunc(ctx, func() { c.abandon(x, id, statusOf(ctx), context.Cause(ctx)) })
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if p.over {
@@ -195,15 +195,25 @@ func (c *Client) deadline(ctx context.Context, now instant, timeout time.Duratio
 	at, ok := ctx.Deadline()
 	if timeout <= 0 {
 		if ok {
-			return instant(at.Sub(c.epoch))
+			return c.instantOf(at, now)
 		}
 		timeout = c.cfg.Timeout
 	}
 	own := now + instant(min(timeout, time.Duration(never-now)))
 	if ok {
-		return min(own, instant(at.Sub(c.epoch)))
+		return min(own, c.instantOf(at, now))
 	}
 	return own
+}
+
+// instantOf is the instant that at is. One that has no monotonic reading, as a deadline
+// that was read from a message, is held against the wall clock of now: since New that
+// may have been set.
+func (c *Client) instantOf(at time.Time, now instant) instant {
+	if at == at.Round(0) {
+		return now + min(instant(time.Until(at)), never-now)
+	}
+	return instant(at.Sub(c.epoch))
 }
 
 // wait blocks until the exchange is over, ending it itself when ctx does, unless the
@@ -218,7 +228,7 @@ func (x *exchange) wait(ctx context.Context) {
 		return
 	case <-ctx.Done():
 	}
-	x.c.abandon(x, x.id, context.Cause(ctx))
+	x.c.abandon(x, x.id, statusOf(ctx), context.Cause(ctx))
 	<-x.done
 }
 
@@ -231,7 +241,7 @@ func (x *exchange) waitNews(ctx context.Context) (over bool) {
 		return false
 	case <-ctx.Done():
 	}
-	x.c.abandon(x, x.id, context.Cause(ctx))
+	x.c.abandon(x, x.id, statusOf(ctx), context.Cause(ctx))
 	<-x.done
 	return true
 }
@@ -245,12 +255,16 @@ func (x *exchange) takePartials() [][][]byte {
 	return partials
 }
 
-// abandonedError is what a call gets whose context ended.
-func abandonedError(cause error, sent bool) error {
-	status := mdp.Cancelled
-	if errors.Is(cause, context.DeadlineExceeded) {
-		status = mdp.Expired
+// statusOf is what the end of ctx means, whatever its cause.
+func statusOf(ctx context.Context) mdp.Status {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return mdp.Expired
 	}
+	return mdp.Cancelled
+}
+
+// abandonedError is what a call gets whose context ended.
+func abandonedError(status mdp.Status, cause error, sent bool) error {
 	return &endedError{mdp.Error{Status: status, Text: cause.Error(), MayHaveRun: sent}, cause}
 }
 

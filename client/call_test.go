@@ -123,6 +123,43 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
+// undated is a context that does not say when it ends.
+type undated struct{ context.Context }
+
+func (undated) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// A deadline with a cause of its own is a deadline.
+func TestDeadlineWithACause(t *testing.T) {
+	cause := errors.New("tea time")
+	check := func(t *testing.T, err error) {
+		t.Helper()
+		if !errors.Is(err, mdp.Expired) || !errors.Is(err, cause) {
+			t.Error(err)
+		}
+	}
+	withEvents(t, func(t *testing.T, e *events) {
+		timed, cancel := context.WithTimeoutCause(t.Context(), time.Second, cause)
+		defer cancel()
+		ctx := undated{timed}
+		errs := make(chan error)
+		for range 20 { // the last ones are watched for all of them (vigil)
+			go func() {
+				_, err := e.Call(ctx, "slow")
+				errs <- err
+			}()
+		}
+		go func() { errs <- e.Publish(ctx, "t") }()
+		p := e.Go(ctx, client.Call{Service: "slow"}, nil)
+		for range 21 {
+			check(t, <-errs)
+		}
+		<-p.Done()
+		check(t, p.Err)
+		_, err := e.Call(ctx, "slow") // over before it begins
+		check(t, err)
+	})
+}
+
 func TestCancel(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, m *mesh) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -55,7 +55,8 @@ type Config struct {
 // Errors of this package. Errors of calls are *Error values around one of these or
 // around an *mdp.Error.
 var (
-	// ErrClosed is what calls get when the Client is, or gets, closed.
+	// ErrClosed is what calls get when the Client is, or gets, closed. One that was sent
+	// has an *mdp.Error beside it, as it may have run.
 	ErrClosed = errors.New("client closed")
 	// ErrNoBroker means that no broker could be reached before the deadline.
 	ErrNoBroker = errors.New("no broker reachable")
@@ -158,7 +159,8 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Close ends all outstanding calls with ErrClosed, says goodbye to the brokers and
+// Close ends all outstanding calls with ErrClosed, those that may have run also with
+// mdp.BrokerLost, says goodbye to the brokers and
 // waits for the client's goroutines: about a second at most, if a broker does not
 // read. Only the first call does anything; all wait.
 func (c *Client) Close() error {
@@ -170,7 +172,7 @@ func (c *Client) Close() error {
 		c.vigil.end()
 		for i := range c.slots {
 			if x := c.slots[i].x; x != nil {
-				c.finish(x, ErrClosed)
+				c.close(x)
 			}
 		}
 		for _, l := range c.links {

@@ -98,7 +98,7 @@ func (c *Client) begin(ctx context.Context, kind mdp.Kind, call *Call, body [][]
 		return nil, callError(kind, call.Service, id, mdp.Errorf(mdp.BadRequest, "a service name has 1 to %d octets", mdp.MaxService))
 	}
 	if ctx.Err() != nil {
-		return nil, callError(kind, call.Service, id, abandonedError(context.Cause(ctx), false))
+		return nil, callError(kind, call.Service, id, abandonedError(statusOf(ctx), context.Cause(ctx), false))
 	}
 	x := c.exchanges.Get().(*exchange)
 	if prepare != nil {

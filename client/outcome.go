@@ -95,12 +95,12 @@ func (c *Client) recycle(x *exchange) {
 
 // abandon ends the exchange, if it still is the one with this id, because nobody
 // wants the answer any more.
-func (c *Client) abandon(x *exchange, id mdp.RequestID, cause error) {
+func (c *Client) abandon(x *exchange, id mdp.RequestID, status mdp.Status, cause error) {
 	var b zsock.Batch
 	c.mu.Lock()
 	if x.state != idle && x.id == id {
-		err := abandonedError(cause, x.mayRun || x.state == sent)
-		if e := c.unreachable(x); e != nil && errors.Is(err, mdp.Expired) {
+		err := abandonedError(status, cause, x.mayRun || x.state == sent)
+		if e := c.unreachable(x); e != nil && status == mdp.Expired {
 			err = e
 		}
 		c.withdraw(x, &b)
@@ -121,6 +121,15 @@ func (c *Client) withdraw(x *exchange, b *zsock.Batch) {
 	// A link that cannot take it is about to close, which cancels as well.
 	_ = x.link.conn.Send(b, mdp.Append(c.frames[:0], c.head[:], m), zsock.Body{})
 	c.counters.cancels.Add(1)
+}
+
+// close ends x as the client is closed. Callers hold mu.
+func (c *Client) close(x *exchange) {
+	err := ErrClosed
+	if x.mayRun || x.state == sent && x.kind == mdp.Request {
+		err = &endedError{mdp.Error{Status: mdp.BrokerLost, Text: err.Error(), MayHaveRun: true}, err}
+	}
+	c.finish(x, err)
 }
 
 // partial keeps a partial for x's reader. Callers hold mu.

@@ -98,9 +98,9 @@ func (p *publisher) sent(err error) error {
 
 // late says what an event has waited for in vain.
 func (p *publisher) late(ctx context.Context, conn *zsock.Conn, err error) error {
-	cause := context.Cause(ctx)
-	if !errors.Is(cause, context.DeadlineExceeded) {
-		return abandonedError(cause, false)
+	status, cause := statusOf(ctx), context.Cause(ctx)
+	if status != mdp.Expired {
+		return abandonedError(status, cause, false)
 	}
 	if conn != nil {
 		p.c.counters.unwanted.Add(1)

@@ -83,6 +83,6 @@ func (c *Client) vigilOver(ctx context.Context) {
 	}
 	c.mu.Unlock()
 	for _, w := range calls {
-		c.abandon(w.x, w.id, context.Cause(ctx))
+		c.abandon(w.x, w.id, statusOf(ctx), context.Cause(ctx))
 	}
 }
