@@ -27,6 +27,9 @@ const (
 	maxIPCPath = len(unix.RawSockaddrUnix{}.Path) - 1
 	// staleTimeout bounds the question whether anybody listens on a socket file.
 	staleTimeout = time.Second
+	// lockTries, lockPause apart, bound the wait for the lock of a directory: a second.
+	lockTries = 100
+	lockPause = 10 * time.Millisecond
 )
 
 // ipcPath cuts the scheme off, and the group, which means nothing to who dials. Names in the abstract namespace (@NAME) are refused:
@@ -115,22 +118,28 @@ func admit(path string, gid int) error {
 	return os.Chmod(path, 0o660)
 }
 
-// lockDirectory keeps two processes from removing each other's socket file.
+// lockDirectory keeps two processes from removing each other's socket file. Who has the
+// lock has it for moments; but any user may take, and keep, that of a directory such as
+// /tmp.
 func lockDirectory(dir string) (unlock func(), err error) {
 	d, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	for {
-		if err = unix.Flock(int(d.Fd()), unix.LOCK_EX); err != unix.EINTR {
+	for range lockTries {
+		if err = unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != unix.EINTR && err != unix.EWOULDBLOCK {
 			break
 		}
+		time.Sleep(lockPause)
 	}
-	if err != nil {
-		_ = d.Close()
-		return nil, &fs.PathError{Op: "flock", Path: dir, Err: err}
+	if err == nil {
+		return func() { _ = d.Close() }, nil
 	}
-	return func() { _ = d.Close() }, nil
+	_ = d.Close()
+	if err == unix.EWOULDBLOCK {
+		err = fmt.Errorf("%w: another process keeps the directory locked: use a directory of your own", err)
+	}
+	return nil, &fs.PathError{Op: "flock", Path: dir, Err: err}
 }
 
 // removeStale removes a socket file that nobody listens on any more, as a process

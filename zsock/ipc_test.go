@@ -79,6 +79,35 @@ func TestIPCFiles(t *testing.T) {
 	}
 }
 
+// Somebody may keep the directory locked: that is said, not waited for.
+func TestIPCLockedDirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	endpoint := "ipc://" + filepath.Join(dir, "s")
+	if _, err := Listen(endpoint, Config{Type: Router}, newRecorder()); !errors.Is(err, syscall.EWOULDBLOCK) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("while it is locked: %v", err)
+	}
+	bound := make(chan error)
+	go func() {
+		l, err := Listen(endpoint, Config{Type: Router}, newRecorder())
+		if err == nil {
+			l.StopAccepting()
+		}
+		bound <- err
+	}()
+	_ = d.Close()
+	if err := receive(t, bound); err != nil {
+		t.Errorf("once it is not: %v", err)
+	}
+}
+
 // With a group its members may connect, too; nobody else gets a right in between, and
 // the endpoint that others are told is the plain one.
 func TestIPCGroup(t *testing.T) {
