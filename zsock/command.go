@@ -2,7 +2,7 @@ package zsock
 
 import "fmt"
 
-// maxPongs bounds the PONG commands that wait for a peer which does not read.
+// maxPongs bounds the PONG commands that wait for a peer which does not read, in octets.
 const maxPongs = 1 << 10
 
 // command handles a command of an open connection. An error ends it.
@@ -42,7 +42,11 @@ func (c *Conn) ping(data []byte) error {
 	var room [32]byte
 	body := append(append(room[:0], byte(len(cmdPong))), cmdPong...)
 	body = append(body, data[2:]...)
-	if len(c.pongs) > maxPongs {
+	waiting := len(c.pongs)
+	if c.pending != nil {
+		waiting += c.pending.sealed
+	}
+	if waiting > maxPongs {
 		c.tally.pongs.Add(1)
 		return nil
 	}
@@ -53,6 +57,7 @@ func (c *Conn) ping(data []byte) error {
 		if err := c.sealFrame(ch, flagCommand, body); err != nil {
 			return err
 		}
+		ch.sealed += len(ch.buf) - before
 		c.octets += len(ch.buf) - before
 	} else {
 		before := len(c.pongs)

@@ -8,8 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/go-zeromq/zmq4"
+
+	"github.com/mdmesh/mdmesh/zsock/memsock"
 )
 
 // xor is a security for tests: a counter, the flags, and the payload under a mask,
@@ -154,6 +157,32 @@ func TestPermit(t *testing.T) {
 			if err := receive(t, h.closed); !errors.Is(err, ErrTooBig) || len(sizes) != 2 {
 				t.Errorf("%s: closed for %v after %d messages", name, err, len(sizes))
 			}
+		}
+	})
+}
+
+// TestSealedPongs has a peer ping that does not read.
+func TestSealedPongs(t *testing.T) {
+	bubble(t, func(t *testing.T, n *memsock.Net, tr transport) {
+		h := newRecorder()
+		l := listen(t, tr, Config{mechanism: newXOR}, h)
+		p := &rawPeer{Conn: connect(t, tr, l), t: t}
+		p.write(greeting(0, "XOR"), ready("DEALER"))
+		s := receive(t, h.opened)
+		send(t, s, strings.Repeat("a", 200_000))
+		synctest.Wait() // half of it is written
+		_, before := s.Queued()
+		x := new(xor)
+		for range 1000 {
+			box, _ := x.seal(nil, flagCommand, []byte("\x04PING\x00\x00flood"))
+			p.write(frame(0, string(box)))
+		}
+		synctest.Wait()
+		if _, after := s.Queued(); after-before > 2*maxPongs || after == before {
+			t.Errorf("%d octets of PONGs are queued", after-before)
+		}
+		if dropped := l.Counters().DroppedPongs; dropped < 900 {
+			t.Errorf("%d PONGs were dropped", dropped)
 		}
 	})
 }

@@ -11,6 +11,7 @@ type chunk struct {
 	pongs    []byte
 	segments [][]byte // what is left to write, once a writer took the chunk
 	messages int
+	sealed   int  // octets of PONGs in buf, which there are if the connection has a sealer
 	octets   int  // what is left to write
 	touched  bool // some of it was written
 }
@@ -37,7 +38,7 @@ func (ch *chunk) free() {
 	if cap(ch.buf) > maxChunk {
 		ch.buf = nil
 	}
-	ch.messages, ch.octets, ch.touched = 0, 0, false
+	ch.messages, ch.sealed, ch.octets, ch.touched = 0, 0, 0, false
 	chunkPool.Put(ch)
 }
 
