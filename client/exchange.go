@@ -104,7 +104,7 @@ func (c *Client) begin(ctx context.Context, kind mdp.Kind, call *Call, body [][]
 	if prepare != nil {
 		prepare(x)
 	}
-	x.call, x.kind, x.attempt = *call, kind, 1
+	x.call, x.kind, x.attempt, x.watched = *call, kind, 1, false
 	x.service = append(x.service[:0], call.Service...)
 	x.frames = append(x.frames[:0], body...)
 	x.size = sizeOf(body)

@@ -5,6 +5,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock/memsock"
 )
 
 // A deadline that comes without a monotonic reading, as from a message, does not move
@@ -28,6 +31,49 @@ func TestDeadlineOfTheWallClock(t *testing.T) {
 		defer cancel()
 		if got := c.deadline(ctx, instant(ran), 0); got < instant(100*365*24*time.Hour) {
 			t.Errorf("far away: %v", time.Duration(got))
+		}
+	})
+}
+
+// A caller that goes from one context to another is no reason to keep the watch for
+// the first: what it did before is over.
+func TestVigilIsNotKeptByWhoIsOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New(Config{Brokers: []string{"tcp://nowhere:1"}, Network: memsock.New()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for range 2 {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			begin := func() *exchange {
+				x, err := c.begin(ctx, mdp.Request, &Call{Service: "echo"}, nil, mdp.RequestID{}, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return x
+			}
+			end := func(x *exchange) {
+				c.abandon(x, x.id, mdp.Cancelled, context.Canceled)
+				<-x.done
+				c.recycle(x)
+			}
+			for range shared - 2 {
+				end(begin())
+			}
+			first := begin()
+			second := begin() // with an exchange that was in no use since the last context
+			third := begin()
+			c.mu.Lock()
+			if c.vigil.done != ctx.Done() {
+				t.Error("the context that calls in a row had is not watched")
+			}
+			c.mu.Unlock()
+			end(first) // the one that is used next
+			end(second)
+			end(third)
 		}
 	})
 }
