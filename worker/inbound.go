@@ -113,7 +113,6 @@ func (l *link) sendBack(b *zsock.Batch, r *Request) {
 // has everything that was read been looked at, so a worker that was stopped for a
 // while and finds CANCELs behind its REQUESTs starts none of them.
 func (l *link) Paused(b *zsock.Batch, _ *zsock.Conn) {
-	l.read.Store(l.read.Load() + 1) // nobody else writes
 	l.now = 0
 	if len(l.arrived) == 0 && !l.drained {
 		return

@@ -59,7 +59,6 @@ type session struct {
 type link struct {
 	s    *session
 	conn *zsock.Conn
-	read atomic.Uint64 // times that something has come
 	// limit is how many octets an answer's body may have.
 	limit atomic.Int64
 	wake  chan struct{} // capacity 1: look at the link again
@@ -85,7 +84,7 @@ type link struct {
 	credit    int   // what the broker was told last
 	heartbeat time.Duration
 	spoke     bool   // something was sent since the last beat
-	heard     uint64 // value of read at the last beat
+	heard     uint32 // reads of conn at the last beat
 	misses    int
 	welcomed  bool
 	broker    string // its name
@@ -269,8 +268,8 @@ func (l *link) beat() {
 	var b zsock.Batch
 	s.mu.Lock()
 	l.misses++
-	if read := l.read.Load(); read != l.heard {
-		l.misses, l.heard = 0, read
+	if reads := l.conn.Reads(); reads != l.heard {
+		l.misses, l.heard = 0, reads
 	}
 	if l.misses >= liveness {
 		s.w.counters.silences.Add(1)
