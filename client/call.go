@@ -32,7 +32,7 @@ type Call struct {
 // Error is an error of one call. Inside are an *mdp.Error, or ErrClosed, or
 // ErrNoBroker: use errors.Is(err, mdp.Busy) and errors.As.
 type Error struct {
-	Op      string        // "call", "stream", "attach"
+	Op      string        // "call", also of a stream, or "attach"
 	Service string        // empty for attach
 	ID      mdp.RequestID // names the request in logs; for Attach
 	Err     error

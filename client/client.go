@@ -48,7 +48,7 @@ type Config struct {
 	Instance string
 	// Logger is optional.
 	Logger hclog.Logger
-	// Network is optional; nil means TCP.
+	// Network is optional; nil means the operating system's, tcp and ipc.
 	Network zsock.Network
 }
 

@@ -21,12 +21,12 @@ const (
 // Load is what one broker tells another about one service: cumulative counters
 // and levels, never deltas, so that a lost message costs nothing.
 type Load struct {
-	Seen    uint32 // requests of the receiver that the sender has got, since both started
-	Idle    uint32 // idle workers offered (in STATE a slice, on answers the whole count)
+	Seen    uint32 // requests of the receiver that the sender has got over this link
+	Idle    uint32 // free places of workers offered (in STATE a share, on answers all)
 	Queue   uint32 // requests waiting at the sender
-	Via     uint32 // idle workers the sender believes its other links have
+	Via     uint32 // free places the sender believes its other links have
 	MeanUs  uint32 // mean service time in microseconds
-	Workers uint32 // workers registered at the sender
+	Workers uint32 // places of the workers registered at the sender, free or not
 	// ElapsedMs is the request's time since it entered the mesh, WaitedUs that of the
 	// oldest one waiting at the sender, 0 if none does; neither is in STATE.
 	ElapsedMs, WaitedUs uint32

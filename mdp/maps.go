@@ -13,8 +13,9 @@ import (
 // the one before.
 const Revision = 1
 
-// HelloMap is the map of HELLO: who a client, worker or peer says it is. Only
-// Instance is required. Unknown keys are ignored, so a newer peer may say more.
+// HelloMap is the map of HELLO: who a client, worker or peer says it is. Instance is
+// required of clients, Name and Incarnation of links between brokers. Unknown keys are
+// ignored, so a newer peer may say more.
 type HelloMap struct {
 	Instance    string   `msgpack:"instance"` // unique per process start
 	Host        string   `msgpack:"host,omitempty"`

@@ -26,7 +26,7 @@ const (
 	NotTaken   Status = 460 // never started: may go elsewhere
 	Cancelled  Status = 499
 	Internal   Status = 500
-	NotOffered Status = 501 // mmi.* question the broker does not know (RFC 8)
+	NotOffered Status = 501 // said by clients: the broker has no event endpoints
 	WorkerLost Status = 502
 	BrokerLost Status = 503
 	PeerLost   Status = 504

@@ -66,7 +66,7 @@ type Config struct {
 	// DrainTimeout is how long running handlers may take on shutdown. Default 10 s;
 	// negative: no time at all.
 	DrainTimeout time.Duration
-	// Network is optional; nil means TCP.
+	// Network is optional; nil means the operating system's, tcp and ipc.
 	Network zsock.Network
 }
 
