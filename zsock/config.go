@@ -83,8 +83,7 @@ type Refuser interface {
 // Config says how sockets behave. The zero value of every field but Type means
 // the default in its comment.
 type Config struct {
-	Type     SocketType
-	Identity []byte // announced to the peer; at most 255 octets, not beginning with 00; may be empty
+	Type SocketType
 
 	MaxMessage        int64 // payload octets per message, both ways: 64 MiB; 1 TiB at most
 	MaxFrames         int   // frames per message, both ways: 1,024
@@ -121,9 +120,6 @@ type Config struct {
 func (c Config) withDefaults() (Config, error) {
 	if _, ok := talksTo[c.Type]; !ok {
 		return c, fmt.Errorf("zsock: config: unknown socket type %q: use ROUTER, DEALER, PUB, SUB, XPUB or XSUB", string(c.Type))
-	}
-	if len(c.Identity) > maxIdentity || len(c.Identity) > 0 && c.Identity[0] == 0 {
-		return c, fmt.Errorf("zsock: config: identity of %d octets: at most %d, the first not 00: %w", len(c.Identity), maxIdentity, ErrIdentity)
 	}
 	orDefault(&c.MaxMessage, 64<<20)
 	c.MaxMessage = min(c.MaxMessage, maxPermitted)

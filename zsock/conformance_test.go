@@ -194,27 +194,24 @@ func TestIdentities(t *testing.T) {
 			_ = c.Send(b, nil, m.Body(0))
 		}
 		l := listen(t, tr, Config{}, server)
-		one, two := newRecorder(), newRecorder()
-		c1 := dial(t, tr, l, Config{Identity: []byte("twin")}, one)
-		c2 := dial(t, tr, l, Config{Identity: []byte("twin")}, two)
-		for range 100 {
-			send(t, c1, "for one")
-			send(t, c2, "for two")
+		var twins []*rawPeer
+		for range 2 {
+			p := &rawPeer{Conn: connect(t, tr, l), t: t}
+			p.write(say(commandFrame("READY", property("Socket-Type", "DEALER")+property("Identity", "twin"))))
+			p.take(64)
+			p.frame()
+			twins = append(twins, p)
 		}
-		for range 100 {
-			if got := receive(t, one.messages); got.frames[0] != "for one" {
-				t.Fatalf("the first got %q", got.frames)
-			}
-			if got := receive(t, two.messages); got.frames[0] != "for two" {
-				t.Fatalf("the second got %q", got.frames)
-			}
+		for i := range 100 {
+			twins[0].write(frame(0, fmt.Sprint("for one ", i)))
+			twins[1].write(frame(0, fmt.Sprint("for two ", i)))
 		}
-		a, b := receive(t, server.opened), receive(t, server.opened)
-		if a.Peer().ID == b.Peer().ID || a.Peer().ID == 0 {
-			t.Errorf("handles %d and %d", a.Peer().ID, b.Peer().ID)
+		for i := range 100 {
+			twins[0].want(frame(0, fmt.Sprint("for one ", i)))
+			twins[1].want(frame(0, fmt.Sprint("for two ", i)))
 		}
-		if c1.Peer().Type != Router || c1.Peer().Minor != 0 {
-			t.Errorf("the listener is seen as %+v", c1.Peer())
+		if c := dial(t, tr, l, Config{}, newRecorder()); c.Peer().Type != Router {
+			t.Errorf("the listener is seen as %+v", c.Peer())
 		}
 	})
 }

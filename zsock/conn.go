@@ -13,9 +13,6 @@ import (
 	"time"
 )
 
-// lastID makes [Peer.ID].
-var lastID atomic.Uint64
-
 // longAgo is a deadline that wakes whoever waits on a connection.
 var longAgo = time.Unix(1, 0)
 
@@ -91,7 +88,6 @@ type raw struct {
 
 func newConn(l *link, cfg *Config, h Handler, t *tally) *Conn {
 	c := &Conn{nc: l.nc, cfg: cfg, h: h, peer: l.peer, sealer: l.sealer, tally: t}
-	c.peer.ID = lastID.Add(1)
 	c.pauser, _ = h.(Pauser)
 	c.in.init(cfg, l.sealer, l.rest)
 	switch nc := l.nc.(type) {

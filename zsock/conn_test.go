@@ -199,7 +199,7 @@ func TestDialFails(t *testing.T) {
 		if _, err := Listen(l.Endpoint(), Config{Type: Pub, Network: tr.network}, newRecorder()); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("second listener: %v", err)
 		}
-		for _, bad := range []Config{{}, {Type: "REQ"}, {Type: Dealer, Identity: make([]byte, 1)}, {Type: Dealer, Identity: bytes.Repeat([]byte("x"), 256)}} {
+		for _, bad := range []Config{{}, {Type: "REQ"}} {
 			if _, err := Dial(t.Context(), l.Endpoint(), bad, newRecorder()); err == nil {
 				t.Errorf("config %+v was accepted", bad)
 			}

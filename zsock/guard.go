@@ -29,7 +29,6 @@ type guard struct {
 	out     []byte // written by zmq4, not yet a whole unit
 	greeted bool   // the peer's greeting is checked
 	sent    bool   // our greeting is written
-	minor   byte   // of the peer's version
 	looked  bool   // the last look was taken
 	err     error  // the first refusal; stays
 }
@@ -71,10 +70,6 @@ func (g *guard) greeting() error {
 	copy(mech[:], g.mech.Type())
 	if !bytes.Equal(mech[:], g.in[12:32]) {
 		return fmt.Errorf("%w: it wants %q, this side %s", ErrMechanism, printable(bytes.TrimRight(g.in[12:32], "\x00")), g.mech.Type())
-	}
-	g.minor = g.in[11]
-	if g.in[10] > 3 {
-		g.minor = 1 // a later major has all that 3.1 has
 	}
 	clean := make([]byte, greetingSize)
 	clean[0], clean[9], clean[10] = 0xff, 0x7f, 3

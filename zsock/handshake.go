@@ -35,8 +35,6 @@ type Peer struct {
 	Type     SocketType // what the peer announced
 	Identity []byte     // what the peer claims; empty, repeated and forged ones are all possible
 	Remote   string     // network address
-	Minor    int        // of the ZMTP 3 version the peer announced
-	ID       uint64     // ours: unique in this process, never used twice
 }
 
 // link is a connection after its handshake.
@@ -81,7 +79,7 @@ func openGuarded(g *guard, cfg *Config, server bool) (l *link, err error) {
 			l, err = nil, fmt.Errorf("%w: panic: %v", ErrMetadata, r)
 		}
 	}()
-	zc, err := zmq4.Open(g, g.mech, zmq4.SocketType(cfg.Type), zmq4.SocketIdentity(cfg.Identity), server, nil)
+	zc, err := zmq4.Open(g, g.mech, zmq4.SocketType(cfg.Type), nil, server, nil)
 	if err != nil {
 		if g.err != nil {
 			err = g.err // zmq4 need not keep the chain
@@ -94,7 +92,6 @@ func openGuarded(g *guard, cfg *Config, server bool) (l *link, err error) {
 			Type:     SocketType(zc.Peer.Meta[propSocketType]),
 			Identity: []byte(zc.Peer.Meta[propIdentity]),
 			Remote:   remoteName(g.Conn),
-			Minor:    int(g.minor),
 		},
 		sealer: g.mech.sealer(),
 		rest:   g.in,

@@ -90,9 +90,6 @@ func TestLibzmqConnects(t *testing.T) {
 			if mode == "dealer" && string(c.Peer().Identity) != "libzmq" {
 				t.Errorf("peer %+v", c.Peer())
 			}
-			if c.Peer().Minor != 1 {
-				t.Errorf("libzmq announces 3.%d", c.Peer().Minor)
-			}
 			if got := l.Counters(); got.Opened != 1 || got.IgnoredMessages != 0 {
 				t.Errorf("counters %+v", got)
 			}
@@ -190,7 +187,7 @@ func TestLibzmqListens(t *testing.T) {
 	t.Run("ROUTER", func(t *testing.T) {
 		t.Parallel()
 		lines, _, finish := libzmq(t, "router")
-		c, h := join(t, lines, Config{Identity: []byte("gopher")})
+		c, h := join(t, lines, Config{})
 		all := shapes()
 		for name, frames := range all {
 			send(t, c, frames...)
