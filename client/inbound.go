@@ -55,6 +55,14 @@ func (l *link) final(cmd *mdp.Command, m *zsock.Msg) {
 	l.finals = append(l.finals, f)
 }
 
+// Refused implements zsock.Refuser: it notes whose answer the connection ends for.
+func (l *link) Refused(_ *zsock.Conn, first []byte) {
+	cmd := &l.command
+	if err := mdp.Decode([][]byte{first}, mdp.AtEndpoint, cmd); err == nil && (cmd.Kind == mdp.Final || cmd.Kind == mdp.Partial) {
+		l.tooBig = cmd.Head.Token
+	}
+}
+
 // Paused implements zsock.Pauser.
 func (l *link) Paused(b *zsock.Batch, _ *zsock.Conn) { l.settle(b) }
 

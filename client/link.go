@@ -313,14 +313,6 @@ func (c *Client) resubmit(b *zsock.Batch) {
 // Opened implements zsock.Handler.
 func (l *link) Opened(*zsock.Conn) {}
 
-// Refused implements zsock.Refuser: it notes whose answer the connection ends for.
-func (l *link) Refused(_ *zsock.Conn, first []byte) {
-	cmd := &l.command
-	if err := mdp.Decode([][]byte{first}, mdp.AtEndpoint, cmd); err == nil && (cmd.Kind == mdp.Final || cmd.Kind == mdp.Partial) {
-		l.tooBig = cmd.Head.Token
-	}
-}
-
 // Closed implements zsock.Handler: what was outstanding is tried elsewhere or fails.
 func (l *link) Closed(_ *zsock.Batch, _ *zsock.Conn, err error) {
 	var b zsock.Batch
