@@ -58,7 +58,7 @@ type failure struct {
 // goes on. It returns explained.
 func (o *options) failed(service string, err, explained error, ticket string) error {
 	if ticket != "" {
-		fmt.Fprintf(o.talk, "it goes on; its answer: mdcli attach %s\n", ticket)
+		fmt.Fprintf(o.talk, "it may go on; its answer: mdcli attach %s\n", ticket)
 	}
 	if o.output == table {
 		return explained
