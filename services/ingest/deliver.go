@@ -23,6 +23,18 @@ const firstBackoff = 50 * time.Millisecond
 // maxErrorText bounds what transform says about a record, in octets.
 const maxErrorText = 512
 
+const (
+	// wholeTries is how many calls may break transform before their batch is cut in
+	// two: a worker may be lost for reasons of its own.
+	wholeTries = 4
+	// partTries is the same for a part of a batch.
+	partTries = 3
+	// aloneTries is how often a record may break transform that answers for others.
+	aloneTries = 5
+	// maxAlone bounds the records that are tried alone, beside the batches.
+	maxAlone = 64
+)
+
 var errBadReply = errors.New("transform's reply does not fit the batch")
 
 // outcome is transform's answer for one record.
@@ -33,32 +45,90 @@ type outcome struct {
 
 // deliver calls transform until it has answered for every record of b, nobody
 // is left to hear it, or work ends. Each try carries the same ids, so a try
-// whose reply was lost does no harm.
+// whose reply was lost does no harm. What is left in b.alone is to be delivered
+// by deliverAlone.
 func (s *Server) deliver(work context.Context, b *batch) {
-	s.deliverItems(work, b.items)
+	b.alone = s.deliverItems(work, b.items, wholeTries)
 }
 
-func (s *Server) deliverItems(work context.Context, items []item) {
+// deliverItems is deliver for a batch or a part of one, which is cut in two once
+// tries calls have broken transform. It returns the records that broke transform
+// while they were alone in a call.
+func (s *Server) deliverItems(work context.Context, items []item, tries int) (alone []item) {
 	body := join(items)
-	for try := 0; ; try++ {
+	for failed := 0; ; failed++ {
+		outcomes, err := s.call(work, items, body)
+		switch {
+		case err == nil:
+			s.answer(items, outcomes)
+			return nil
+		case refused(err) && len(items) == 1:
+			s.refuseRecord(items[0], err.Error())
+			return nil
+		case refused(err):
+			return s.split(work, items)
+		case !s.again(work, items, failed, err):
+			return nil
+		case !broke(err):
+			continue
+		}
+		if tries--; tries > 0 {
+			continue
+		}
+		if len(items) > 1 {
+			return s.split(work, items)
+		}
+		select {
+		case s.places <- struct{}{}:
+			return items
+		default: // too many are alone already: this one keeps its batch's place
+		}
+	}
+}
+
+// deliverAlone is deliver for one record that has broken transform alone. Such a
+// record is not lost by waiting, and only its own client waits with it. It is
+// refused once it has broken transform aloneTries times, each time after an answer
+// to others: then it is the record, not transform, and waiting is in vain.
+func (s *Server) deliverAlone(work context.Context, it item) {
+	items, body := []item{it}, join([]item{it})
+	before := s.answered.Load()
+	for broken, failed := 0, wholeTries; ; failed++ {
 		outcomes, err := s.call(work, items, body)
 		if err == nil {
-			s.outage.over()
 			s.answer(items, outcomes)
 			return
 		}
 		if refused(err) {
-			s.split(work, items, err)
+			s.refuseRecord(it, err.Error())
 			return
 		}
-		s.counts.add(countRetry)
-		s.outage.began(err)
-		if work.Err() != nil || allGone(items) {
-			s.counts.addN(countAbandoned, len(items))
+		if now := s.answered.Load(); broke(err) && now != before {
+			before = now
+			broken++
+		}
+		if broken >= aloneTries {
+			s.log.Error("transform fails on a record again and again, its client is told", "record", string(it.line), "error", err)
+			s.refuseRecord(it, "transform fails on this record and answers for others; whether it is stored is not known: "+err.Error())
 			return
 		}
-		pause(work, s.backoff(try, err))
+		if !s.again(work, items, failed, err) {
+			return
+		}
 	}
+}
+
+// again waits for the time of the next try. It tells that there will be none:
+// work has ended, or nobody is left to hear the answer.
+func (s *Server) again(work context.Context, items []item, failed int, err error) bool {
+	s.counts.add(countRetry)
+	s.outage.began(err)
+	if work.Err() != nil || allGone(items) {
+		s.counts.addN(countAbandoned, len(items))
+		return false
+	}
+	pause(work, s.backoff(failed, err))
+	return true
 }
 
 // call makes one try.
@@ -90,6 +160,8 @@ var known = map[string]bool{"inserted": true, "duplicate": true, "revised": true
 
 // answer finishes the slots of items.
 func (s *Server) answer(items []item, outcomes []outcome) {
+	s.outage.over()
+	s.answered.Add(1)
 	for i, it := range items {
 		o := outcomes[i]
 		a := record.Answer{OK: true}
@@ -116,16 +188,23 @@ func refused(err error) bool {
 	return errors.Is(err, mdp.BadRequest) || errors.Is(err, mdp.TooBig)
 }
 
-// split finds the record that a refusal is about, so that no other suffers.
-func (s *Server) split(work context.Context, items []item, err error) {
-	if len(items) > 1 {
-		half := len(items) / 2
-		s.deliverItems(work, items[:half])
-		s.deliverItems(work, items[half:])
-		return
-	}
+// broke tells that transform took the batch and came to no answer, which one
+// record of it may be to blame for.
+func broke(err error) bool {
+	return errors.Is(err, mdp.AppError) || errors.Is(err, mdp.Internal) || errors.Is(err, mdp.WorkerLost)
+}
+
+// split finds the record that an error is about, so that no other suffers.
+func (s *Server) split(work context.Context, items []item) (alone []item) {
+	half := len(items) / 2
+	alone = s.deliverItems(work, items[:half], partTries)
+	return append(alone, s.deliverItems(work, items[half:], partTries)...)
+}
+
+// refuseRecord answers that a record is not taken.
+func (s *Server) refuseRecord(it item, text string) {
 	s.counts.add(countRefused)
-	items[0].conn.finish(items[0].slot, record.Answer{Error: shorten(err.Error())})
+	it.conn.finish(it.slot, record.Answer{Error: shorten(text)})
 }
 
 // backoff draws the pause before the next try: anything up to a limit that

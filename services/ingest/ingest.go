@@ -124,8 +124,10 @@ type Server struct {
 	counts   counts
 	held     *semaphore.Weighted
 	heldNow  atomic.Int64
-	batching atomic.Int64 // calls under way
+	batching atomic.Int64 // batches and lone records under way
 	outage   outage
+	answered atomic.Uint64 // calls that were answered
+	places   chan struct{} // one for each record that is tried alone
 
 	idPrefix string
 	lastID   atomic.Uint64
@@ -163,6 +165,7 @@ func New(cfg Config) (*Server, error) {
 		listener: cfg.Listener,
 		conns:    make(map[*conn]struct{}),
 		outage:   outage{log: cfg.Logger},
+		places:   make(chan struct{}, maxAlone),
 	}, nil
 }
 

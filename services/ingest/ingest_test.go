@@ -194,7 +194,7 @@ func TestExactlyOnceUnderRandomFailures(t *testing.T) {
 			return nil
 		}
 		f.before, f.after = roll, roll
-		s := start(t, Config{Caller: f, BatchRecords: 20}, l)
+		s := start(t, Config{Caller: f, BatchRecords: 20, CallTimeout: time.Second}, l)
 		const peers, each = 10, 300
 		var all sync.WaitGroup
 		for n := range peers {
