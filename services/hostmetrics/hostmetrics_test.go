@@ -170,6 +170,32 @@ func TestAMissingFileIsSaidOnce(t *testing.T) {
 	}
 }
 
+// TestARateNeedsTheSampleBefore: what could not be read for a while has no rate
+// over the last second only.
+func TestARateNeedsTheSampleBefore(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.process(10, "/opt/mdmesh/mdbroker", "mdbroker", 100, 5, 3)
+	s := newSampler(h.dir, hclog.NewNullLogger())
+	at := time.Now()
+	second := func() map[string]float64 {
+		at = at.Add(time.Second)
+		return sampled(s, at)
+	}
+	second()
+	check(t, second(), map[string]float64{"disk.vda.read_bytes": 0, "net.eth0.rx_bytes": 0, "mesh.mdbroker.cpu": 0})
+
+	s.proc = filepath.Join(h.dir, "nowhere")
+	second()
+	s.proc = h.dir
+	h.write("diskstats", strings.Replace(diskText, "vda 9712 512 1024000", "vda 9712 512 9924000", 1))
+	h.write("net/dev", strings.Replace(netText, "223906149", "993906149", 1))
+	h.process(10, "/opt/mdmesh/mdbroker", "mdbroker", 9000, 5, 3)
+	check(t, second(), map[string]float64{
+		"disk.vda.read_bytes": missing, "net.eth0.rx_bytes": missing, "mesh.mdbroker.cpu": missing, "mesh.mdbroker.fds": 3})
+	check(t, second(), map[string]float64{"disk.vda.read_bytes": 0, "net.eth0.rx_bytes": 0, "mesh.mdbroker.cpu": 0})
+}
+
 // TestThisMachine reads the real /proc.
 func TestThisMachine(t *testing.T) {
 	t.Parallel()

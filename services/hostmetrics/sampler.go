@@ -141,6 +141,7 @@ func (s *sampler) traffic(points []point, seconds float64, file, prefix string, 
 	parse func([]byte) (map[string]traffic, error), last *map[string]traffic) []point {
 	now, ok := parsed(s, file, parse)
 	if !ok {
+		*last = nil // the growth since then is that of more than these seconds
 		return points
 	}
 	for _, name := range names(now) {
@@ -184,6 +185,7 @@ type usage struct {
 func (s *sampler) mesh(points []point, seconds float64) []point {
 	entries, err := os.ReadDir(s.proc)
 	if !s.usable(".", err) {
+		s.processes = nil
 		return points
 	}
 	roles := make(map[string]usage)
