@@ -45,9 +45,20 @@ finish() {
 	trap '' INT TERM HUP # impatience reaches the supervisor, and must not end the clearing up
 	if [ -n "$supervisor" ]; then
 		kill -TERM "$supervisor" 2>/dev/null || true
-		wait "$supervisor" 2>/dev/null || true
+		wait "$supervisor" 2>/dev/null || clear
 	fi
 	rm -rf "$run"
+}
+# A supervisor that did not end well has left its children running: another one
+# takes them over, and ends them.
+clear() {
+	[ -e "$run/supervisor.sock.state" ] || return 0
+	supervise
+	until "$bin/mdsupervisor" shutdown --socket "$run/supervisor.sock" 2>/dev/null; do
+		kill -0 "$supervisor" 2>/dev/null || break
+		sleep 0.1
+	done
+	wait "$supervisor" || true
 }
 trap 'finish' EXIT
 trap 'finish; exit 0' INT TERM HUP
@@ -101,6 +112,17 @@ supervise() {
 }
 supervise
 
+# A supervisor that was killed, or broke, leaves its children running; the next one
+# takes them over, here as below systemd.
+again() {
+	status=0
+	wait "$supervisor" || status=$?
+	case $status in 0 | 64 | 69 | 77 | 78) supervisor=; return 1 ;; esac
+	echo "run: the supervisor ended with $status; starting another" >&2
+	sleep 0.2
+	supervise
+}
+
 # A port that somebody else has will not come free by waiting.
 ports_are_ours() {
 	if grep -hs -e 'address in use' -e 'address already in use' "$run"/logs/* >&2; then
@@ -113,7 +135,7 @@ ports_are_ours() {
 tries=0
 until grep -qs 'listening role=page' "$run"/logs/push*; do
 	ports_are_ours
-	if ! kill -0 "$supervisor" 2>/dev/null; then
+	if ! kill -0 "$supervisor" 2>/dev/null && ! again; then
 		echo "run: the supervisor ended; its last words are above" >&2
 		exit 70
 	fi
@@ -131,13 +153,5 @@ echo "logs $run/logs"
 echo "look around: $bin/mdcli --broker $A services; $bin/mdsupervisor status --socket $run/supervisor.sock"
 echo "end with Ctrl-C"
 
-# A killed supervisor leaves its children running; the next one takes them over,
-# here as below systemd.
-while :; do
-	status=0
-	wait "$supervisor" || status=$?
-	[ "$status" -gt 128 ] || exit "$status"
-	echo "run: the supervisor was killed; starting another" >&2
-	sleep 0.2
-	supervise
-done
+while again; do :; done
+exit "$status"

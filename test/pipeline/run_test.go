@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -85,6 +86,40 @@ func TestRunImpatiently(t *testing.T) {
 	temp := meshproc.Folder(t)
 	m := run(t, temp)
 	m.ctrlC(temp, 3)
+}
+
+// TestRunSupervisorKilledAtTheStart: another one takes its place before the page is up.
+func TestRunSupervisorKilledAtTheStart(t *testing.T) {
+	t.Parallel()
+	temp := meshproc.Folder(t)
+	m := &mesh{t: t, base: meshproc.FreePorts(t, ports)}
+	m.holder = meshproc.Start(t, command(t, m.base, temp))
+	t.Cleanup(m.logs)
+	meshproc.Eventually(t, "a first child", func() error {
+		for _, pid := range meshproc.Marked(t) {
+			if program, _ := arguments(pid); program == "mdbroker" {
+				return nil
+			}
+		}
+		return errors.New("no broker yet")
+	})
+	m.kill(child{Name: "supervisor", PID: m.supervisor()})
+	m.holder.Line(t, "page ")
+	m.dir = filepath.Dir(m.holder.Line(t, "logs "))
+	m.ctrlC(temp, 1)
+}
+
+// TestRunSupervisorKilledAtTheEnd: Ctrl-C comes before there is another one, which
+// is started all the same, to end what was left.
+func TestRunSupervisorKilledAtTheEnd(t *testing.T) {
+	t.Parallel()
+	temp := meshproc.Folder(t)
+	m := run(t, temp)
+	pids := m.pids()
+	m.kill(child{Name: "supervisor", PID: m.supervisor()})
+	m.holder.Says(t, "starting another")
+	m.holder.SignalGroup(t, syscall.SIGINT)
+	m.nothingLeft(temp, m.holder.Wait(t), pids)
 }
 
 // TestRunEndsBySignal: the script alone gets the signal, as from a service
@@ -207,13 +242,19 @@ func (m *mesh) supervisorHeals() {
 func (m *mesh) supervisor() int {
 	m.t.Helper()
 	for _, pid := range meshproc.Marked(m.t) {
-		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if args := strings.Split(string(line), "\x00"); filepath.Base(args[0]) == "mdsupervisor" && args[1] == "run" {
+		if program, args := arguments(pid); program == "mdsupervisor" && slices.Contains(args, "run") {
 			return pid
 		}
 	}
 	m.t.Fatal("no mdsupervisor runs")
 	return 0
+}
+
+// arguments returns the name of a process's program and what it was given.
+func arguments(pid int) (program string, args []string) {
+	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	args = strings.Split(string(line), "\x00")
+	return filepath.Base(args[0]), args[1:]
 }
 
 // ctrlC sends to the script's whole group, as a terminal does, so many times, and
