@@ -28,6 +28,9 @@ type Config struct {
 	StopTimeout time.Duration // for all children together, when the supervisor ends; default 10 s
 	Logger      hclog.Logger  // default: none
 
+	// Locked, if set, is called once it is known that no other supervisor runs and
+	// before anything is touched. Its error ends Run.
+	Locked func() error
 	// Turn, if set, is called from the loop that owns all state, the first time
 	// when the socket is bound and children are taken over, then at each turn and
 	// at least once per TurnEvery (0: only as things happen). It must not block.
@@ -117,6 +120,11 @@ func (s *Supervisor) run(ctx context.Context) error {
 		return err
 	}
 	defer lock.Close()
+	if s.config.Locked != nil {
+		if err := s.config.Locked(); err != nil {
+			return err
+		}
+	}
 	left, err := readNotes(socket + stateSuffix)
 	if err != nil {
 		return err

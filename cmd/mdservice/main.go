@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
 	"sync"
 	"time"
 
@@ -77,20 +76,6 @@ func (o *options) connect() (*client.Client, error) {
 		return nil, cli.Exit(cli.Usage, err)
 	}
 	return c, nil
-}
-
-// checkListen refuses an address that cannot be bound, or that other machines reach
-// though nobody asked for that.
-func checkListen(address string, insecure bool) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return cli.Exitf(cli.Usage, "--listen %q: want HOST:PORT", address)
-	}
-	ip := net.ParseIP(host)
-	if insecure || host == "localhost" || ip != nil && ip.IsLoopback() {
-		return nil
-	}
-	return cli.Exitf(cli.Config, "--listen %s is open to the network: bind a loopback address such as 127.0.0.1, or add --insecure", address)
 }
 
 // openStore opens the embedded store in --data.

@@ -32,7 +32,7 @@ func (o *options) ingest() *cobra.Command {
 		Example: `  mdservice ingest
   printf '{"series":"demo","time":"2026-11-21T10:00:00Z","value":1}\n' | nc -N 127.0.0.1 5570`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkListen(cfg.Listen, cfg.Insecure); err != nil {
+			if err := cli.Listen("listen", cfg.Listen, cfg.Insecure); err != nil {
 				return err
 			}
 			return o.runIngest(cmd.Context(), cfg)
@@ -165,7 +165,7 @@ func (o *options) push() *cobra.Command {
 /ws, and JSON at /api/rollups. It reads the store, and events tell it when.`,
 		Example: "  mdservice push --listen 127.0.0.1:8080",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkListen(cfg.Listen, insecure); err != nil {
+			if err := cli.Listen("listen", cfg.Listen, insecure); err != nil {
 				return err
 			}
 			return o.runPush(cmd.Context(), cfg)

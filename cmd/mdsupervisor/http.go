@@ -18,33 +18,49 @@ import (
 // statusTimeout bounds how long a request waits for the supervisor's loop.
 const statusTimeout = 5 * time.Second
 
-// serveHTTP binds address ("" = nothing) and serves until stop is called: GET
-// /status is the JSON of "mdsupervisor -o json status", /healthz is 200 as long
-// as the supervisor's loop turns. Nothing can be changed here.
-func serveHTTP(address string, s *supervisor.Supervisor, log hclog.Logger) (stop func(), err error) {
-	if address == "" {
-		return func() {}, nil
+// web serves HTTP at address, if that is not "": GET /status is the JSON of
+// "mdsupervisor -o json status", /healthz is 200 as long as the supervisor's loop
+// turns. Nothing can be changed here.
+type web struct {
+	address    string
+	log        hclog.Logger
+	supervisor *supervisor.Supervisor
+
+	server *http.Server // nil: not started
+	wg     sync.WaitGroup
+}
+
+// listen binds the address and serves until close.
+func (w *web) listen() error {
+	if w.address == "" {
+		return nil
 	}
-	l, err := net.Listen("tcp", address)
+	l, err := net.Listen("tcp", w.address)
 	if err != nil {
-		return nil, cli.Exitf(cli.Unavailable, "%w; choose another address with --http", err)
+		return cli.Exitf(cli.Unavailable, "%w; choose another address with --http", err)
 	}
 	cli.Listening("http", "http://"+l.Addr().String())
-	server := &http.Server{
-		Handler:           handler(s),
+	w.server = &http.Server{
+		Handler:           handler(w.supervisor),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("http ended", "error", err)
+	w.wg.Go(func() {
+		if err := w.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			w.log.Error("http ended", "error", err)
 		}
 	})
-	return func() { server.Close(); wg.Wait() }, nil
+	return nil
+}
+
+func (w *web) close() {
+	if w.server != nil {
+		_ = w.server.Close()
+		w.wg.Wait()
+	}
 }
 
 func handler(s *supervisor.Supervisor) http.Handler {

@@ -176,6 +176,16 @@ func TestHTTP(t *testing.T) {
 	if code, _, errs := call(t, "run", "--config", filepath.Join(filepath.Dir(d.socket), "mesh.toml"), "--socket", d.socket+"2", "--http", strings.TrimPrefix(base, "http://")); code != 69 || !strings.Contains(errs, "choose another address with --http") {
 		t.Errorf("address in use: exit code %d, stderr %q", code, errs)
 	}
+	same := []string{"run", "--config", filepath.Join(filepath.Dir(d.socket), "mesh.toml"), "--socket", d.socket, "--http"}
+	if code, _, errs := call(t, append(same, strings.TrimPrefix(base, "http://"))...); code != 69 || !strings.Contains(errs, "another supervisor is running") {
+		t.Errorf("the same supervisor again: exit code %d, stderr %q", code, errs)
+	}
+	if code, _, errs := call(t, append(same, "0.0.0.0:0")...); code != 78 || !strings.Contains(errs, "add --insecure") {
+		t.Errorf("open to the network: exit code %d, stderr %q", code, errs)
+	}
+	if code, _, errs := call(t, append(same, "0.0.0.0:0", "--insecure")...); code != 69 || !strings.Contains(errs, "another supervisor is running") {
+		t.Errorf("with --insecure: exit code %d, stderr %q", code, errs)
+	}
 }
 
 func TestBadFile(t *testing.T) {

@@ -24,6 +24,7 @@ type runOptions struct {
 	*options
 	config      string
 	http        string
+	insecure    bool
 	stopTimeout time.Duration
 	checkConfig bool
 }
@@ -60,6 +61,7 @@ fatal_exits (64, 77, 78: fatal at once).`,
 	}
 	cmd.Flags().StringVar(&r.config, "config", "", "supervisor `file` (TOML); MD_CONFIG")
 	cmd.Flags().StringVar(&r.http, "http", "", "`address` for GET /status and /healthz; \"\" = off")
+	cmd.Flags().BoolVar(&r.insecure, "insecure", false, "allow an --http address other machines can reach")
 	cmd.Flags().DurationVar(&r.stopTimeout, "stop-timeout", 10*time.Second, "how long stopping all children may take; then they are killed")
 	cmd.Flags().BoolVar(&r.checkConfig, "check-config", false, "check the file and that every command exists, then exit")
 	return cmd
@@ -71,6 +73,11 @@ func (r *runOptions) run(ctx context.Context) error {
 	}
 	if r.stopTimeout <= 0 {
 		return cli.Exitf(cli.Usage, "--stop-timeout is %v; it must be positive", r.stopTimeout)
+	}
+	if r.http != "" {
+		if err := cli.Listen("http", r.http, r.insecure); err != nil {
+			return err
+		}
 	}
 	file, err := supervisor.Load(r.config)
 	if err != nil {
@@ -86,11 +93,14 @@ func (r *runOptions) run(ctx context.Context) error {
 	log := logging.New("mdsupervisor")
 	var ready sync.Once
 	watchdog := notify.WatchdogInterval()
+	web := &web{address: r.http, log: log}
+	defer web.close()
 	s, err := supervisor.New(supervisor.Config{
 		File:        file,
 		Socket:      r.socket,
 		StopTimeout: r.stopTimeout,
 		Logger:      log,
+		Locked:      web.listen,
 		TurnEvery:   watchdog,
 		Stopping:    func() { tell(log, notify.Stopping) },
 		Turn: func() {
@@ -103,21 +113,17 @@ func (r *runOptions) run(ctx context.Context) error {
 	if err != nil {
 		return cli.Exit(cli.Usage, err)
 	}
-	return r.serve(ctx, s, log)
+	web.supervisor = s
+	return serve(ctx, s, log)
 }
 
-// serve runs s, and beside it what ends with it: HTTP, and the watch for signals.
-func (r *runOptions) serve(ctx context.Context, s *supervisor.Supervisor, log hclog.Logger) error {
-	stopHTTP, err := serveHTTP(r.http, s, log)
-	if err != nil {
-		return err
-	}
-	defer stopHTTP()
+// serve runs s, and beside it the watch for signals.
+func serve(ctx context.Context, s *supervisor.Supervisor, log hclog.Logger) error {
 	defer hurryOnSecondInterrupt(s)()
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	defer reloadOnHangup(ctx, s, log, end)()
-	err = s.Run(ctx)
+	err := s.Run(ctx)
 	if errors.Is(err, supervisor.ErrRunning) {
 		return cli.Exit(cli.Unavailable, err)
 	}
