@@ -102,6 +102,39 @@ func TestChildThatDiedMeanwhileIsStarted(t *testing.T) {
 	}
 }
 
+// TestWhatWasStoppedStaysSo over a planned restart, and over one with another file;
+// what ended otherwise begins anew. Once all are started nothing is kept.
+func TestWhatWasStoppedStaysSo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, roleEntry("a", "", "wait"), roleEntry("b", "", "wait"), roleEntry("job", "restart = \"temporary\"", "exit", "0"))
+	end := s.run()
+	s.until("job", "is finished", func(c ChildStatus) bool { return c.State == "down" && c.Reason == "exited with 0" })
+	before := s.ask(OpStop, "a")[0]
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []string{"", "stop_timeout = \"1s\""} {
+		s.write(roleEntry("a", more, "wait"), roleEntry("b", "", "wait"), roleEntry("job", "restart = \"temporary\"", "wait"))
+		end = s.run()
+		s.untilState("b", Up)
+		s.untilState("job", Up)
+		if now := s.ask(OpStatus, "a")[0]; now != before || now.Reason != "stopped" {
+			t.Errorf("a is %+v, was %+v", now, before)
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end = s.run()
+	s.ask(OpStart, "a")
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(s.socket + stateSuffix); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("state file: %v", err)
+	}
+}
+
 func TestChildNoLongerInTheFileIsStopped(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, roleEntry("a", "numprocs = 3", "wait"))

@@ -297,10 +297,10 @@ func (e *engine) takeOver(c *child, p process, n note) {
 	}
 }
 
-// carryOn leaves a child that was given up or finished as an earlier supervisor had
-// it: to start it again is for people. Call it before run.
+// carryOn leaves a child that was given up, finished or stopped by an operator as an
+// earlier supervisor had it: to start it again is for people. Call it before run.
 func (e *engine) carryOn(c *child, n note) {
-	c.since, c.reason, c.finished, e.dirty = n.Since, n.Reason, true, true
+	c.since, c.reason, c.finished, e.dirty = n.Since, n.Reason, n.over(c.restart), true
 	if n.State == Fatal.String() {
 		c.state, c.finished = Fatal, false
 	}

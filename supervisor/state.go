@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -49,6 +50,11 @@ const notesVersion = 1
 
 // saveNotes hands the engine's children to save.
 func (e *engine) saveNotes() {
+	e.save(e.notes())
+	e.dirty = false
+}
+
+func (e *engine) notes() []note {
 	all := make([]note, 0, len(e.children))
 	for _, c := range e.children {
 		n := note{Name: c.name, State: c.state.String(), Mark: c.mark, Since: c.since, Restarts: c.restarts, Held: c.held,
@@ -58,8 +64,17 @@ func (e *engine) saveNotes() {
 		}
 		all = append(all, n)
 	}
-	e.save(all)
-	e.dirty = false
+	return all
+}
+
+// leave ends the file with the supervisor. What an operator stopped stays so when
+// the next one starts; all else begins anew with it.
+func (e *engine) leave(path string) error {
+	held := slices.DeleteFunc(e.notes(), func(n note) bool { return !n.Held })
+	if len(held) > 0 {
+		return writeNotes(path, held)
+	}
+	return os.Remove(path)
 }
 
 // newMark returns a value for MD_SUPERVISED that no other start has.

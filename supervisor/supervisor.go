@@ -96,8 +96,9 @@ func (cfg Config) logDir() string {
 
 // Run takes over what an earlier supervisor left running, starts the rest, and
 // keeps all running until ctx ends or a shutdown is asked for. Then it stops the
-// children in reverse order, within Config.StopTimeout, and returns nil. Another
-// supervisor on the same socket: ErrRunning, and nothing is touched. Run once.
+// children in reverse order, within Config.StopTimeout, and returns nil. What OpStop
+// had stopped stays so with the next one. Another supervisor on the same socket:
+// ErrRunning, and nothing is touched. Run once.
 func (s *Supervisor) Run(ctx context.Context) error {
 	if err := s.run(ctx); err != nil {
 		return fmt.Errorf("supervisor: %w", err)
@@ -156,7 +157,7 @@ func (s *Supervisor) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return os.Remove(socket + stateSuffix)
+	return s.engine.leave(socket + stateSuffix)
 }
 
 // do is what control asks for.
@@ -183,7 +184,7 @@ func (s *Supervisor) takeOver(left []note) error {
 		}
 		stat, ok := survivor(n)
 		if !ok {
-			if c != nil && n.over(c.restart) && n.Spec == c.digest() {
+			if c != nil && (n.Held || n.over(c.restart) && n.Spec == c.digest()) {
 				e.carryOn(c, n)
 			}
 			continue

@@ -56,14 +56,14 @@ internal; 76 protocol; 77 denied; 78 wrong configuration.`,
 	root.PersistentFlags().StringVarP(&o.output, "output", "o", "table", "how to print: table or json")
 	cli.Default(root, "socket", "$XDG_RUNTIME_DIR/mdmesh/supervisor.sock, for root /run/mdmesh/supervisor.sock")
 	cli.Files(root, "/etc/mdmesh/mesh.toml", "the children, where the systemd unit looks for them",
-		"SOCKET.state", "what the next supervisor must know of the children of this one",
+		"SOCKET.state", "what the next supervisor must know of the children of this one, until the next boot",
 		"SOCKET.lock", "held by the one supervisor of this socket",
 		"SOCKET.logs/NAME.log", "what a child says, unless log_dir in the file names another folder")
 	cli.Values(root, "output", "table", "json")
 	root.AddCommand(runCommand(o), statusCommand(o), reloadCommand(o), shutdownCommand(o),
 		changeCommand(o, supervisor.OpStart, "Start children that do not run", `  mdsupervisor start echo:2
   mdsupervisor start all`),
-		changeCommand(o, supervisor.OpStop, "Stop children; they stay stopped until started", `  mdsupervisor stop echo:2
+		changeCommand(o, supervisor.OpStop, "Stop children; they stay stopped until started, or until the next boot", `  mdsupervisor stop echo:2
   mdsupervisor stop 'echo:*'`),
 		changeCommand(o, supervisor.OpRestart, "Stop children and start them again", `  mdsupervisor restart echo:2
   mdsupervisor restart 'echo:*'`))
@@ -73,7 +73,7 @@ internal; 76 protocol; 77 denied; 78 wrong configuration.`,
 // ownVariables takes the variables that set our own flags out of the environment,
 // so that children, which have flags of the same names, do not inherit them.
 func ownVariables() error {
-	for _, flag := range []string{"config", "socket", "http", "output", "check-config", "stop-timeout"} {
+	for _, flag := range []string{"config", "socket", "http", "output", "insecure", "check-config", "stop-timeout"} {
 		if err := os.Unsetenv(config.EnvName(flag)); err != nil {
 			return cli.Exit(cli.Internal, err)
 		}
