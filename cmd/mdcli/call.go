@@ -46,7 +46,7 @@ there; 77 the broker refuses.`,
 			if call.Detached && stream {
 				return cli.Exitf(cli.Usage, "--detach and --stream exclude each other")
 			}
-			body, err := o.readBody(args[1:])
+			body, err := o.readBody(cmd.Context(), args[1:])
 			if err != nil {
 				return err
 			}
@@ -62,19 +62,32 @@ there; 77 the broker refuses.`,
 	return cmd
 }
 
-// readBody is the one body frame: the argument, standard input for "-", or none.
-func (o *options) readBody(args []string) ([][]byte, error) {
+// readBody is the one body frame: the argument, standard input for "-", or none. A
+// wait for standard input ends with ctx; nothing can end the read itself, which is
+// left behind.
+func (o *options) readBody(ctx context.Context, args []string) ([][]byte, error) {
 	switch {
 	case len(args) == 0:
 		return nil, nil
 	case args[0] != "-":
 		return [][]byte{[]byte(args[0])}, nil
 	}
-	body, err := io.ReadAll(o.in)
-	if err != nil {
-		return nil, fmt.Errorf("read standard input: %w", err)
+	var body []byte
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		body, err = io.ReadAll(o.in)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return nil, fmt.Errorf("read standard input: %w", err)
+		}
+		return [][]byte{body}, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read standard input: %w", ctx.Err())
 	}
-	return [][]byte{body}, nil
 }
 
 // answer is what -o json prints. Frames are base64.

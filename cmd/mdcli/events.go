@@ -21,7 +21,7 @@ subscribed to a beginning of TOPIC, which may be nobody.`,
   date | mdcli pub clock -`,
 		Args: arguments(1, 2, "name the topic, then the body: mdcli pub TOPIC [BODY|-]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body, err := o.readBody(args[1:])
+			body, err := o.readBody(cmd.Context(), args[1:])
 			if err != nil {
 				return err
 			}

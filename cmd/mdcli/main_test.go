@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"reflect"
 	"slices"
@@ -105,6 +106,31 @@ func TestExitCodes(t *testing.T) {
 		t.Errorf("Ctrl-C became %v", err)
 	}
 }
+
+// TestIdleStandardInput: Ctrl-C is not kept waiting by input that does not come.
+func TestIdleStandardInput(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"call", "echo", "-"}, {"pub", "topic", "-"}, {"feed", "-"}} {
+		idle, more := io.Pipe()
+		ctx, end := context.WithCancel(t.Context())
+		var stdout, stderr bytes.Buffer
+		root := command()
+		root.SetIn(reading{idle, end})
+		cli.Run(ctx, root, args, &stdout, &stderr)
+		if text := stderr.String(); !strings.Contains(text, "context canceled") {
+			t.Errorf("mdcli %q said %q", args, text)
+		}
+		more.Close()
+	}
+}
+
+// reading tells that it is read.
+type reading struct {
+	io.Reader
+	begun func()
+}
+
+func (r reading) Read(p []byte) (int, error) { r.begun(); return r.Reader.Read(p) }
 
 // TestStream: parts are printed in order; with JSON each is an object.
 func TestStream(t *testing.T) {

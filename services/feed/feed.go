@@ -112,7 +112,9 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	if cfg.Speed < 0 {
 		return Result{}, fmt.Errorf("feed: speed %v is negative", cfg.Speed)
 	}
-	closer, err := r.open()
+	reading, ended := context.WithCancel(ctx)
+	defer ended()
+	closer, err := r.open(reading)
 	if err != nil {
 		return Result{}, err
 	}
@@ -130,7 +132,7 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	if r.cfg.Columns != nil {
 		r.cfg.Columns(r.cols)
 	}
-	err = r.replay(ctx)
+	err = r.replay(ctx, ended)
 	r.report()
 	return r.snapshot(), err
 }
@@ -148,8 +150,9 @@ func withDefaults(cfg Config) Config {
 	return cfg
 }
 
-// open finds the input. The closer is never nil when err is.
-func (r *run) open() (io.Closer, error) {
+// open finds the input, which can be read until ctx ends. The closer is never nil
+// when err is.
+func (r *run) open(ctx context.Context) (io.Closer, error) {
 	in := r.cfg.Input
 	closer := io.Closer(io.NopCloser(nil))
 	switch {
@@ -168,7 +171,7 @@ func (r *run) open() (io.Closer, error) {
 		}
 		in, closer = f, f
 	}
-	r.input = &counter{in: in}
+	r.input = &counter{in: readUntil(ctx, in)}
 	rows, err := newRows(r.input)
 	if err != nil {
 		_ = closer.Close()
@@ -188,12 +191,16 @@ func (r *run) name() string {
 	return strings.TrimSuffix(name, filepath.Ext(name))
 }
 
-// replay runs the client beside the rows and waits for the last answer.
-func (r *run) replay(ctx context.Context) error {
+// replay runs the client beside the rows and waits for the last answer. It calls
+// ended when the client has ended: no row need be waited for then.
+func (r *run) replay(ctx context.Context, ended func()) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	clientEnd := make(chan error, 1)
-	go func() { clientEnd <- r.client.Run(ctx) }()
+	go func() {
+		clientEnd <- r.client.Run(ctx)
+		ended()
+	}()
 	reporter := make(chan struct{})
 	go func() {
 		defer close(reporter)

@@ -355,6 +355,39 @@ func TestCancel(t *testing.T) {
 	})
 }
 
+// TestIdleInput: who waits for input that does not come hears of the end all the
+// same, before the first row and after some.
+func TestIdleInput(t *testing.T) {
+	t.Parallel()
+	some := "time,value,note\n" + strings.Repeat("2014-07-01,1,"+strings.Repeat("x", 1000)+"\n", 100)
+	refuse := func(context.Context, string) (net.Conn, error) { return nil, errors.New("connection refused") }
+	for name, tc := range map[string]struct {
+		text string
+		end  time.Duration // of the context
+		want error
+		sent int
+	}{
+		"ended before the first row": {"", time.Minute, context.DeadlineExceeded, 0},
+		"ended after some":           {some, 20 * time.Second, context.DeadlineExceeded, 100},
+		"ingest is gone":             {some, time.Hour, lineclient.ErrNoProgress, 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				idle, more := io.Pipe()
+				defer more.Close()
+				ctx, cancel := context.WithTimeout(t.Context(), tc.end)
+				defer cancel()
+				begun := time.Now()
+				got, err := Run(ctx, Config{Input: io.MultiReader(strings.NewReader(tc.text), idle), Dial: refuse})
+				if !errors.Is(err, tc.want) || got.Sent != tc.sent || time.Since(begun) > 2*time.Minute {
+					t.Errorf("%+v, %v after %v, want %v", got, err, time.Since(begun), tc.want)
+				}
+			})
+		})
+	}
+}
+
 func TestParseSpeed(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]float64{"max": Max, "MAX": Max, "1": 1, "60x": 60, "0.5": 0.5} {
