@@ -82,6 +82,10 @@ type Query struct {
 // slow): callers may try again with the same arguments.
 var ErrUnavailable = errors.New("store unavailable")
 
+// ErrUnusable wraps every failure that no further try can mend (damaged, of another
+// program, of a newer version): callers end, and people look after it.
+var ErrUnusable = errors.New("store unusable")
+
 // Rows is what transform needs.
 type Rows interface {
 	// Apply commits the records and marks their windows dirty in one durable

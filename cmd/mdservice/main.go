@@ -6,7 +6,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -17,6 +19,7 @@ import (
 	"github.com/mdmesh/mdmesh/internal/config"
 	"github.com/mdmesh/mdmesh/internal/logging"
 	"github.com/mdmesh/mdmesh/internal/notify"
+	"github.com/mdmesh/mdmesh/store"
 	"github.com/mdmesh/mdmesh/store/sqlite"
 )
 
@@ -44,7 +47,7 @@ transform processes share the work and the store.
 Every flag may stand in the environment (MD_BROKER) or in the --config file, too; a
 table such as [ingest] is for that part only. Exit codes: 0 ok; 64 wrong usage; 69
 an address is in use, or no store; 70 internal; 77 every broker refused it; 78 wrong
-configuration.`,
+configuration, or a store that is damaged, another program's or of a newer version.`,
 		Example: `  mdservice ingest
   mdservice transform --data /var/lib/mdmesh
   mdservice push --listen 127.0.0.1:8080`,
@@ -78,13 +81,39 @@ func (o *options) connect() (*client.Client, error) {
 	return c, nil
 }
 
-// openStore opens the embedded store in --data.
+// openPause is how long to wait between two tries to open the store.
+const openPause = time.Second
+
+// openStore opens the embedded store in --data. While that is unavailable (locked,
+// no room, no permission) it tries again, until ctx ends.
 func (o *options) openStore(ctx context.Context) (*sqlite.Store, error) {
-	s, err := sqlite.Open(ctx, sqlite.Config{Dir: o.data})
-	if err != nil {
-		return nil, cli.Exit(cli.Unavailable, err)
+	for failed := false; ; failed = true {
+		s, err := sqlite.Open(ctx, sqlite.Config{Dir: o.data})
+		switch {
+		case err == nil:
+			return s, nil
+		case errors.Is(err, store.ErrUnusable):
+			return nil, storeError(err)
+		case !errors.Is(err, store.ErrUnavailable), errors.Is(err, syscall.ENOTDIR): // a file is in the way
+			return nil, cli.Exit(cli.Unavailable, err)
+		case !failed:
+			o.log.Warn("store cannot be opened, trying on", "error", err, "every", openPause)
+		}
+		select {
+		case <-time.After(openPause):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
 	}
-	return s, nil
+}
+
+// storeError is err with the exit code of what another start cannot mend, if the
+// store is why.
+func storeError(err error) error {
+	if errors.Is(err, store.ErrUnusable) {
+		return cli.Exit(cli.Config, err)
+	}
+	return err
 }
 
 // ready tells the service manager.

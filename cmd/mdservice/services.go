@@ -118,11 +118,11 @@ func (o *options) runTransform(ctx context.Context, cfg worker.Config) error {
 		return cli.Exit(cli.Usage, err)
 	}
 	o.ready(ctx)
-	err = w.Run(ctx)
+	err = together(ctx, w.Run, service.Run)
 	if errors.Is(err, mdp.Denied) {
 		return cli.Exit(cli.Denied, err)
 	}
-	return err
+	return storeError(err)
 }
 
 func (o *options) rollup() *cobra.Command {
@@ -152,7 +152,7 @@ func (o *options) runRollup(ctx context.Context) error {
 		return fmt.Errorf("rollup: %w", err)
 	}
 	o.ready(ctx)
-	return together(ctx, s.Run, o.listen(c, rollup.DirtyTopic, s.Wake))
+	return storeError(together(ctx, s.Run, o.listen(c, rollup.DirtyTopic, s.Wake)))
 }
 
 func (o *options) push() *cobra.Command {
@@ -200,7 +200,7 @@ func (o *options) runPush(ctx context.Context, cfg push.Config) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return explainListen(err)
 	}
-	return err
+	return storeError(err)
 }
 
 func (o *options) hostmetrics() *cobra.Command {

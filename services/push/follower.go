@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -40,8 +41,9 @@ func (f *follower) wake() {
 	}
 }
 
-// run reads until ctx ends: at once, after each hint, and every f.poll.
-func (f *follower) run(ctx context.Context) {
+// run reads until ctx ends: at once, after each hint, and every f.poll. An unusable
+// store ends it with that error.
+func (f *follower) run(ctx context.Context) error {
 	ticker := time.NewTicker(f.poll)
 	defer ticker.Stop()
 	spacing := time.NewTimer(0)
@@ -49,14 +51,18 @@ func (f *follower) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-spacing.C:
 		}
-		f.report(ctx, f.read(ctx))
+		err := f.read(ctx)
+		if errors.Is(err, store.ErrUnusable) {
+			return err
+		}
+		f.report(ctx, err)
 		spacing.Reset(min(hintSpacing, f.poll))
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-f.hint:
 		case <-ticker.C:
 		}

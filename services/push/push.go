@@ -94,7 +94,8 @@ func (s *Service) Addr() string {
 
 // Run serves until ctx ends and then returns nil, within a second: websockets
 // get close code 1001, requests under way are finished or cut. It fails at once
-// if the address cannot be bound. It may be called once.
+// if the address cannot be bound, and later if the store is unusable (a damaged
+// file). It may be called once.
 func (s *Service) Run(ctx context.Context) error {
 	if s.started.Swap(true) {
 		return errors.New("push: run: called twice")
@@ -112,7 +113,11 @@ func (s *Service) Run(ctx context.Context) error {
 	defer stop()
 	server := s.server(ctx)
 	var running sync.WaitGroup
-	running.Go(func() { s.follower.run(ctx) })
+	var broken error
+	running.Go(func() {
+		defer stop()
+		broken = s.follower.run(ctx)
+	})
 	running.Go(func() {
 		<-ctx.Done()
 		s.shutdown(server)
@@ -122,6 +127,9 @@ func (s *Service) Run(ctx context.Context) error {
 	running.Wait()
 	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("push: serve: %w", err)
+	}
+	if broken != nil {
+		return fmt.Errorf("push: %w", broken)
 	}
 	return nil
 }

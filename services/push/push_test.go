@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -168,6 +169,33 @@ func TestNewChecksItsConfig(t *testing.T) {
 			t.Errorf("New(%+v) was content", c)
 		}
 	}
+}
+
+// TestRunEndsWithAnUnusableStore, at once or when that is found.
+func TestRunEndsWithAnUnusableStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		data := mem.NewStore()
+		network := newPipes()
+		s, err := New(Config{Store: data, listen: func() (net.Listener, error) { return network, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(t.Context()) }()
+		data.Fail(store.ErrUnavailable)
+		time.Sleep(time.Minute) // fake time
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			t.Fatalf("ended while the store was away for a while: %v", err)
+		default:
+		}
+		data.Fail(store.ErrUnusable)
+		if err := <-ended; !errors.Is(err, store.ErrUnusable) {
+			t.Errorf("Run = %v, want %v", err, store.ErrUnusable)
+		}
+	})
 }
 
 func TestRunTellsWhyItCannotListen(t *testing.T) {

@@ -49,10 +49,11 @@ type Config struct {
 
 // Service handles requests. It starts nothing and may be used by many goroutines.
 type Service struct {
-	rows   store.Rows
-	hinter hinter
-	log    hclog.Logger
-	counts counters
+	rows     store.Rows
+	hinter   hinter
+	outage   outage
+	unusable chan error // capacity 1: why no request can be handled any more
+	counts   counters
 }
 
 // New checks the Config and returns a Service.
@@ -64,9 +65,20 @@ func New(cfg Config) (*Service, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
-	s := &Service{rows: cfg.Rows, log: log}
+	s := &Service{rows: cfg.Rows, outage: outage{log: log}, unusable: make(chan error, 1)}
 	s.hinter = hinter{publisher: cfg.Publisher, log: log, counts: &s.counts}
 	return s, nil
+}
+
+// Run blocks until ctx ends, and then returns nil, or until Handle has found the
+// store unusable (a damaged file): it returns that error, and the process should end.
+func (s *Service) Run(ctx context.Context) error {
+	select {
+	case err := <-s.unusable:
+		return fmt.Errorf("transform: %w", err)
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // item is the answer for one record.
@@ -88,6 +100,7 @@ func (s *Service) Handle(ctx context.Context, body [][]byte) ([][]byte, error) {
 	}
 	items, records := s.parse(lines)
 	outcomes, err := s.rows.Apply(ctx, records)
+	s.note(ctx, err)
 	switch {
 	case errors.Is(err, store.ErrUnavailable):
 		s.counts.unavailable.Add(1)
@@ -111,6 +124,23 @@ func (s *Service) Handle(ctx context.Context, body [][]byte) ([][]byte, error) {
 		return nil, fmt.Errorf("transform: encode the answer: %w", err)
 	}
 	return [][]byte{answer}, nil
+}
+
+// note says of the store what people and Run must know. A request that was given up
+// says nothing of it.
+func (s *Service) note(ctx context.Context, err error) {
+	switch {
+	case err == nil:
+		s.outage.over()
+	case ctx.Err() == nil:
+		s.outage.began(err)
+	}
+	if errors.Is(err, store.ErrUnusable) {
+		select {
+		case s.unusable <- err:
+		default: // told already
+		}
+	}
 }
 
 // split cuts the body into lines and holds it to its bounds.

@@ -1,6 +1,7 @@
 package transform
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/store"
@@ -180,6 +183,47 @@ func TestHandleStoreErrors(t *testing.T) {
 	}
 	if got := s.Stats(); got.Requests != 2 || got.Unavailable != 1 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestStoreFailuresAreLogged once per outage, however many requests meet it.
+func TestStoreFailuresAreLogged(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	r := &rows{}
+	s := newService(t, Config{Rows: r, Logger: hclog.New(&hclog.LoggerOptions{Output: &text})})
+	for _, err := range []error{nil, store.ErrUnavailable, store.ErrUnavailable, nil, nil, errors.New("odd"), nil} {
+		r.err = err
+		_, _ = s.Handle(t.Context(), [][]byte{[]byte(line("a"))})
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.err = context.Canceled // the request was given up
+	_, _ = s.Handle(gone, [][]byte{[]byte(line("a"))})
+	for words, times := range map[string]int{"store fails": 2, "error=odd": 1, "store answers again": 2, "\n": 4} {
+		if got := strings.Count(text.String(), words); got != times {
+			t.Errorf("%q occurs %d times, want %d, in:\n%s", words, got, times, &text)
+		}
+	}
+}
+
+// TestRun ends with ctx, or with what the store will never recover from.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	r := &rows{err: store.ErrUnavailable}
+	s := newService(t, Config{Rows: r})
+	call := func() { _, _ = s.Handle(t.Context(), [][]byte{[]byte(line("a"))}) }
+	call()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ended); err != nil {
+		t.Errorf("Run = %v, want nil at the end of its context", err)
+	}
+	r.err = fmt.Errorf("page 7: %w", store.ErrUnusable)
+	call()
+	call()
+	if err := s.Run(t.Context()); !errors.Is(err, r.err) {
+		t.Errorf("Run = %v, want %v", err, r.err)
 	}
 }
 

@@ -14,15 +14,16 @@ import (
 // ErrCorrupt tells that the file is damaged or is no store of ours. Nothing is
 // repaired or removed: stop the services, move the file away (with its -wal and
 // -shm) or restore it from a backup.
-var ErrCorrupt = errors.New("file is damaged or is no mesh store; move it away or restore it")
+var ErrCorrupt = fmt.Errorf("%w: file is damaged or is no mesh store; move it away or restore it", store.ErrUnusable)
 
 // wrap names the operation and the file, and adds the class of err: what may pass
-// by itself is store.ErrUnavailable, what cannot is left as it is.
+// by itself is store.ErrUnavailable, a bad file store.ErrUnusable, all else is left as
+// it is.
 func wrap(op, path string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, ErrCorrupt), errors.Is(err, ErrSchema):
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrUnusable):
 		return fmt.Errorf("sqlite: %s %s: %w", op, path, err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("sqlite: %s %s: %w", op, path, err)

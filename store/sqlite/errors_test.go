@@ -166,6 +166,9 @@ func TestOpenRefuses(t *testing.T) {
 			if err == nil {
 				_ = s.Close()
 			}
+			if unusable := test.want != store.ErrUnavailable; errors.Is(err, store.ErrUnusable) != unusable || errors.Is(err, store.ErrUnavailable) == unusable {
+				t.Errorf("%v: the class is wrong", err)
+			}
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("%v, want %v with %q", err, test.want, test.text)
 			}

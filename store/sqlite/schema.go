@@ -3,12 +3,13 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
+
+	"github.com/mdmesh/mdmesh/store"
 )
 
 // ErrSchema tells that the file was made by another program, or by a newer mdmesh.
-var ErrSchema = errors.New("schema not supported")
+var ErrSchema = fmt.Errorf("%w: schema not supported", store.ErrUnusable)
 
 // applicationID marks our files ("mdms"), so that another program's database
 // under our name is refused instead of changed.
