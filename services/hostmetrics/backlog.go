@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // sample is everything measured at one instant.
@@ -69,4 +71,25 @@ func (b *backlog) state() (waiting int, dropped uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.samples), b.dropped
+}
+
+// losses says once that samples are dropped, and how many once there are none left
+// of those that waited. One goroutine uses it.
+type losses struct {
+	log    hclog.Logger
+	before uint64 // dropped in all until the outage began
+	now    bool
+}
+
+// note is told what waits and what was dropped in all.
+func (l *losses) note(waiting int, dropped uint64) {
+	switch {
+	case !l.now && dropped > l.before:
+		l.now = true
+		l.log.Warn("ingest takes no records, the oldest samples are dropped", "kept", waiting)
+	case l.now && waiting <= 1: // the newest may be on its way
+		l.now = false
+		l.log.Info("ingest takes records again", "samples-lost", dropped-l.before)
+		l.before = dropped
+	}
 }

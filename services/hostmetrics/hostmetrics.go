@@ -124,9 +124,11 @@ func (m *Metrics) Run(ctx context.Context) error {
 
 	ticker := time.NewTicker(m.cfg.Interval)
 	defer ticker.Stop()
+	losses := losses{log: m.log}
 	for {
 		now := time.Now()
 		m.backlog.push(sample{at: now.Truncate(time.Millisecond), points: m.sampler.sample(now)})
+		losses.note(m.backlog.state())
 		m.mu.Lock()
 		m.samples++
 		m.mu.Unlock()

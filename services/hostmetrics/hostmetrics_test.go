@@ -328,7 +328,8 @@ func TestTheBacklogIsBounded(t *testing.T) {
 	h := newHost(t)
 	synctest.Test(t, func(t *testing.T) {
 		d := &door{shut: true}
-		m, end := start(t, h, d, Config{Backlog: 10})
+		var text bytes.Buffer
+		m, end := start(t, h, d, Config{Backlog: 10, Logger: hclog.New(&hclog.LoggerOptions{Output: &text})})
 		time.Sleep(5 * time.Minute) // fake time
 		synctest.Wait()
 		st := m.State()
@@ -348,6 +349,11 @@ func TestTheBacklogIsBounded(t *testing.T) {
 		after := m.State()
 		if !slices.IsSorted(loads) || len(loads) != int(after.Samples-after.Dropped) || after.Backlog != 0 || after.Dropped > st.Dropped+5 {
 			t.Errorf("%d samples arrived, in order %v, state %+v", len(loads), slices.IsSorted(loads), after)
+		}
+		for line, times := range map[string]int{"samples are dropped: kept=10": 1, fmt.Sprint("ingest takes records again: samples-lost=", after.Dropped): 1} {
+			if got := strings.Count(text.String(), line); got != times {
+				t.Errorf("%q occurs %d times, want %d, in:\n%s", line, got, times, &text)
+			}
 		}
 	})
 }
