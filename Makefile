@@ -87,10 +87,11 @@ man: build ## write manual pages and shell completions into ./bin/share
 		bin/$$p completion fish >bin/share/fish/vendor_completions.d/$$p.fish; \
 	done
 
-install: man ## install binaries, manual, completions and units below PREFIX (DESTDIR works)
+install: man ## install binaries, manual, completions and units with their user below PREFIX (DESTDIR works)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/systemd/system
 	install -m 0755 $(BINARIES:%=bin/%) $(DESTDIR)$(PREFIX)/bin
 	install -m 0644 deploy/systemd/*.service $(DESTDIR)/etc/systemd/system
+	install -D -m 0644 deploy/systemd/mdmesh.conf $(DESTDIR)/etc/sysusers.d/mdmesh.conf
 	@set -e; cd bin/share; for f in $$(find . -type f); do \
 		install -D -m 0644 $$f $(abspath $(DESTDIR)$(PREFIX))/share/$$f; \
 	done

@@ -121,13 +121,56 @@ func settings(text, key string) []string {
 	return values
 }
 
+// TestUsers: mdmesh.conf makes whoever a unit runs as.
+func TestUsers(t *testing.T) {
+	t.Parallel()
+	analyzer(t) // of the same package
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "etc"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	conf, err := filepath.Abs("mdmesh.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("systemd-sysusers", "--root="+root, conf).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	made := read(t, filepath.Join(root, "etc/passwd"))
+	for _, name := range units {
+		text := read(t, name)
+		for _, user := range append(settings(text, "User"), settings(text, "Group")...) {
+			if !strings.Contains(made, user+":") {
+				t.Errorf("%s runs as %s, made is %q", name, user, made)
+			}
+		}
+	}
+}
+
+// TestAWorkerIsToldWhatToOffer: an instance without its file must not join the mesh
+// with answers of its own.
+func TestAWorkerIsToldWhatToOffer(t *testing.T) {
+	t.Parallel()
+	text := read(t, "mdworker@.service")
+	if got := settings(text, "Environment"); len(got) > 0 {
+		t.Errorf("Environment is %q, want none", got)
+	}
+	if got := settings(text, "ExecStart"); !slices.Equal(got, []string{"/usr/local/bin/mdworker $MDWORKER"}) {
+		t.Errorf("ExecStart is %q", got)
+	}
+}
+
 func TestHouseRules(t *testing.T) {
 	t.Parallel()
 	for _, name := range units {
 		text := read(t, name)
+		prevent := "64 77 78" // usage, denied, configuration
+		if len(settings(text, "User")) > 0 {
+			prevent += " 217" // no such user
+		}
 		for key, want := range map[string]string{
 			"Restart":                  "always",
-			"RestartPreventExitStatus": "64 77 78", // usage, denied, configuration
+			"RestartPreventExitStatus": prevent,
 			"NoNewPrivileges":          "yes",
 			"ProtectSystem":            "strict",
 			"SystemCallErrorNumber":    "EPERM",
