@@ -25,6 +25,7 @@ type definition struct {
 	minUptime    time.Duration
 	maxFailures  int
 	fatalExits   []int
+	digest       string // stands for all of it
 }
 
 // child is one process to keep running: its definition and its life, which only the

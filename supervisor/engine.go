@@ -128,13 +128,19 @@ func (e *engine) settle() {
 	}
 }
 
-// startNext starts queued children in order. One that is starting holds back
-// those behind it; one that failed does not.
+// startNext starts the next queued child, one a turn: what happens to those that
+// run, and what is asked, is not kept waiting by a long queue.
 func (e *engine) startNext() {
-	for len(e.queue) > 0 && (e.gate == nil || e.gate.state != Starting) {
+	if e.nextMayStart() {
 		e.gate, e.queue = e.queue[0], e.queue[1:]
 		e.handle(e.gate, news{event: start})
 	}
+}
+
+// nextMayStart says whether there is one. A child that is starting holds back those
+// behind it; one that failed does not.
+func (e *engine) nextMayStart() bool {
+	return len(e.queue) > 0 && (e.gate == nil || e.gate.state != Starting)
 }
 
 // dropRetired forgets children that were taken over, are not in the file, and
@@ -154,6 +160,9 @@ func (e *engine) dropRetired() {
 // untilNext returns how long to wait for the earliest timer.
 func (e *engine) untilNext() time.Duration {
 	const idle = time.Hour
+	if e.nextMayStart() {
+		return 0
+	}
 	next := time.Now().Add(idle)
 	if e.every > 0 {
 		next = time.Now().Add(e.every)

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -321,4 +322,30 @@ func TestChoose(t *testing.T) {
 			t.Errorf("choose(%q) = %q, want %q", c.names, result, c.want)
 		}
 	}
+}
+
+// TestOneStartATurn: a long queue keeps nothing else waiting.
+func TestOneStartATurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &fakeHost{}
+		e := newEngine(specs(t, entry("a", procs(200))), host, logging.Test(t))
+		turns := 0
+		e.turn = func() {
+			if turns++; len(host.entries("start")) > turns {
+				t.Errorf("%d starts after %d turns", len(host.entries("start")), turns)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- e.run(ctx) }()
+		synctest.Wait()
+		if n := len(host.entries("start")); n != 200 {
+			t.Errorf("%d children were started, want all 200", n)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }

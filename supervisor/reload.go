@@ -89,7 +89,7 @@ func (e *engine) reload(fresh []*child) (touched []*child) {
 func (e *engine) renew(c, n *child) (touched bool) {
 	back := c.retired // it was taken out of the file, and is in it again
 	c.retired = false
-	if c.digest() == n.digest() && !back {
+	if c.digest == n.digest && !back {
 		return false
 	}
 	restarts := c.needsRestart(n) || back
@@ -114,10 +114,10 @@ func (c *child) needsRestart(n *child) bool {
 		c.directory != n.directory || c.notifies != n.notifies
 }
 
-// digest stands for all that the file says of a child.
-func (c *child) digest() string {
-	text, err := json.Marshal([]any{c.entry, c.group, c.command, c.environment, c.directory, c.restart, c.stopSignal,
-		c.stopTimeout, c.notifies, c.startTimeout, c.minUptime, c.maxFailures, c.fatalExits})
+// sum is the digest of a definition that is complete.
+func (d *definition) sum() string {
+	text, err := json.Marshal([]any{d.entry, d.group, d.command, d.environment, d.directory, d.restart, d.stopSignal,
+		d.stopTimeout, d.notifies, d.startTimeout, d.minUptime, d.maxFailures, d.fatalExits})
 	if err != nil {
 		panic(err) // texts and numbers always can
 	}

@@ -236,6 +236,7 @@ func (s *Spec) child(folder, name string) *child {
 	if s.FatalExits != nil {
 		c.fatalExits = s.FatalExits
 	}
+	c.digest = c.sum()
 	return c
 }
 

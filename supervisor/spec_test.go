@@ -53,12 +53,14 @@ fatal_exits = []
 	}
 	plain := &child{name: "plain", definition: definition{entry: "plain", group: "plain", command: []string{"x"}, restart: Permanent, stopSignal: syscall.SIGTERM,
 		stopTimeout: 10 * time.Second, startTimeout: 10 * time.Second, minUptime: time.Second, maxFailures: 10, fatalExits: []int{64, 77, 78}}}
+	plain.digest = plain.sum()
 	if !reflect.DeepEqual(got[0], plain) {
 		t.Errorf("plain is %+v", got[0])
 	}
 	full := &child{name: "full:1", definition: definition{entry: "full", group: "workers", command: []string{"x", "-v"}, environment: []string{"A=1", "B=2"},
 		directory: filepath.Join(f.folder, "sub"), restart: Transient, stopSignal: syscall.SIGINT, notifies: true, startTimeout: time.Minute,
 		minUptime: 5 * time.Second, fatalExits: []int{}}}
+	full.digest = full.sum()
 	if !reflect.DeepEqual(got[2], full) {
 		t.Errorf("full is %+v", got[2])
 	}

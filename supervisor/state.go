@@ -58,7 +58,7 @@ func (e *engine) notes() []note {
 	all := make([]note, 0, len(e.children))
 	for _, c := range e.children {
 		n := note{Name: c.name, State: c.state.String(), Mark: c.mark, Since: c.since, Restarts: c.restarts, Held: c.held,
-			Finished: c.finished, Reason: c.reason, Spec: c.digest()}
+			Finished: c.finished, Reason: c.reason, Spec: c.digest}
 		if c.process != nil {
 			n.PID, n.Start = c.process.id(), c.process.started()
 		}

@@ -184,7 +184,7 @@ func (s *Supervisor) takeOver(left []note) error {
 		}
 		stat, ok := survivor(n)
 		if !ok {
-			if c != nil && (n.Held || n.over(c.restart) && n.Spec == c.digest()) {
+			if c != nil && (n.Held || n.over(c.restart) && n.Spec == c.digest) {
 				e.carryOn(c, n)
 			}
 			continue
@@ -202,7 +202,7 @@ func (s *Supervisor) takeOver(left []note) error {
 			e.children = append(e.children, c)
 		}
 		e.takeOver(c, p, n)
-		if !c.retired && n.Spec != "" && n.Spec != c.digest() {
+		if !c.retired && n.Spec != "" && n.Spec != c.digest {
 			s.config.Logger.Warn("the file says something else of this child since it was started: restart it", "child", c.name)
 		}
 	}
