@@ -1,8 +1,6 @@
 package push
 
 import (
-	"encoding/json"
-	"math"
 	"time"
 
 	"github.com/mdmesh/mdmesh/store"
@@ -12,14 +10,14 @@ import (
 
 // pointJSON is one point where series and window are already said.
 type pointJSON struct {
-	Start string `json:"start"`
-	Count int64  `json:"count"`
-	Sum   number `json:"sum"`
-	Min   number `json:"min"`
-	Max   number `json:"max"`
-	Mean  number `json:"mean"`
-	Last  number `json:"last"`
-	Rev   int64  `json:"rev"`
+	Start string  `json:"start"`
+	Count int64   `json:"count"`
+	Sum   float64 `json:"sum"`
+	Min   float64 `json:"min"`
+	Max   float64 `json:"max"`
+	Mean  float64 `json:"mean"`
+	Last  float64 `json:"last"`
+	Rev   int64   `json:"rev"`
 }
 
 // windowPointJSON is one point of the newest ones of a series.
@@ -49,26 +47,15 @@ type livePointJSON struct {
 	pointJSON
 }
 
-// number is a float64 whose sum may have overflowed: JSON has no infinity, so
-// that becomes null instead of an answer nobody gets.
-type number float64
-
-func (n number) MarshalJSON() ([]byte, error) {
-	if math.IsInf(float64(n), 0) || math.IsNaN(float64(n)) {
-		return []byte("null"), nil
-	}
-	return json.Marshal(float64(n))
-}
-
 func toJSON(p store.Point) pointJSON {
 	return pointJSON{
 		Start: p.Start.UTC().Format(time.RFC3339),
 		Count: p.Count,
-		Sum:   number(p.Sum),
-		Min:   number(p.Min),
-		Max:   number(p.Max),
-		Mean:  number(p.Mean),
-		Last:  number(p.Last),
+		Sum:   p.Sum,
+		Min:   p.Min,
+		Max:   p.Max,
+		Mean:  p.Mean,
+		Last:  p.Last,
 		Rev:   p.Rev,
 	}
 }

@@ -124,10 +124,10 @@ func TestHistoryShape(t *testing.T) {
 	t.Parallel()
 	st := mem.NewStore()
 	huge := tenSeconds("a", 0, 1e300)
-	huge.Sum = math.Inf(1)
+	huge.Sum = math.MaxFloat64
 	st.PutPoints(huge)
 	_, addr := serve(t, Config{Store: st})
-	want := `{"series":"a","window":"10s","points":[{"start":"2026-11-21T12:00:00Z","count":1,"sum":null,"min":1e+300,"max":1e+300,"mean":1e+300,"last":1e+300,"rev":1}]}` + "\n"
+	want := `{"series":"a","window":"10s","points":[{"start":"2026-11-21T12:00:00Z","count":1,"sum":1.7976931348623157e+308,"min":1e+300,"max":1e+300,"mean":1e+300,"last":1e+300,"rev":1}]}` + "\n"
 	if status, _, body := get(t, "http://"+addr+"/api/rollups?series=a&window=10s"); status != 200 || body != want {
 		t.Errorf("%d %s want %s", status, body, want)
 	}

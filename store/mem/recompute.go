@@ -82,7 +82,7 @@ func emptyPoint(b bucket, w store.Window) store.Point {
 // merge adds a later part to p.
 func merge(p *store.Point, part store.Point) {
 	p.Count += part.Count
-	p.Sum += part.Sum
+	p.Sum = max(-math.MaxFloat64, min(math.MaxFloat64, p.Sum+part.Sum))
 	p.Min, p.Max = min(p.Min, part.Min), max(p.Max, part.Max)
 	p.Last = part.Last
 }
