@@ -23,40 +23,49 @@ var (
 // stored, so trying again is useless.
 var ErrRecord = errors.New("bad record")
 
-// Validate tells the first bound the record breaks, in words that say what to do.
+// FieldError is what Validate returns: what is wrong with which field ("series",
+// "id", "time", "value", "rev"), short, printable and fit to be shown to strangers.
+type FieldError struct{ Field, Reason string }
+
+// Error names the field and the reason.
+func (e *FieldError) Error() string { return fmt.Sprintf("%v: %s: %s", ErrRecord, e.Field, e.Reason) }
+
+// Unwrap makes it an ErrRecord.
+func (e *FieldError) Unwrap() error { return ErrRecord }
+
+// Validate tells the first bound the record breaks; the error is a *FieldError.
 // Every engine refuses what Validate refuses.
 func (r Record) Validate() error {
 	if err := validName("series", r.Series); err != nil {
 		return err
 	}
-	for _, c := range r.Series {
-		if unicode.IsControl(c) {
-			return fmt.Errorf("%w: series %q: has a control character; leave it out", ErrRecord, r.Series)
-		}
-	}
 	if err := validName("id", r.ID); err != nil {
 		return err
 	}
-	if r.Time.Before(minTime) || !r.Time.Before(endTime) {
-		return fmt.Errorf("%w: time %s: outside the years 1678 to 2261", ErrRecord, r.Time.UTC().Format(time.RFC3339))
-	}
-	if math.IsNaN(r.Value) || math.IsInf(r.Value, 0) {
-		return fmt.Errorf("%w: value %v: give a finite number", ErrRecord, r.Value)
-	}
-	if r.Rev < 0 {
-		return fmt.Errorf("%w: rev %d: give 0 or more", ErrRecord, r.Rev)
+	switch {
+	case r.Time.Before(minTime), !r.Time.Before(endTime):
+		return &FieldError{"time", "outside of the years 1678 to 2261"}
+	case math.IsNaN(r.Value), math.IsInf(r.Value, 0):
+		return &FieldError{"value", "want a finite number"}
+	case r.Rev < 0:
+		return &FieldError{"rev", "want an integer of 0 or more"}
 	}
 	return nil
 }
 
-func validName(what, name string) error {
+func validName(field, name string) error {
 	switch {
 	case name == "":
-		return fmt.Errorf("%w: %s: is empty; give 1 to %d octets", ErrRecord, what, MaxName)
+		return &FieldError{field, "empty"}
 	case len(name) > MaxName:
-		return fmt.Errorf("%w: %s: has %d octets; give 1 to %d", ErrRecord, what, len(name), MaxName)
+		return &FieldError{field, fmt.Sprintf("%d octets long, the limit is %d", len(name), MaxName)}
 	case !utf8.ValidString(name):
-		return fmt.Errorf("%w: %s %q: is not UTF-8", ErrRecord, what, name)
+		return &FieldError{field, "not UTF-8"}
+	}
+	for _, c := range name {
+		if unicode.IsControl(c) {
+			return &FieldError{field, fmt.Sprintf("holds the control character %U", c)}
+		}
 	}
 	return nil
 }

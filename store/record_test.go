@@ -31,6 +31,7 @@ func TestValidate(t *testing.T) {
 		"series is no text":  {with(func(r *store.Record) { r.Series = "\xff" }), "series"},
 		"no id":              {with(func(r *store.Record) { r.ID = "" }), "id"},
 		"long id":            {with(func(r *store.Record) { r.ID = strings.Repeat("ä", 101) }), "id"},
+		"control in id":      {with(func(r *store.Record) { r.ID = "a\nb" }), "id"},
 		"id is no text":      {with(func(r *store.Record) { r.ID = "\xc3" }), "id"},
 		"first instant":      {with(func(r *store.Record) { r.Time = year(1678) }), ""},
 		"before the first":   {with(func(r *store.Record) { r.Time = year(1678).Add(-1) }), "time"},

@@ -16,7 +16,7 @@ import (
 // Record is one measurement: the unit ingest accepts and transform commits.
 type Record struct {
 	Series string    // 1..200 octets of UTF-8 without control characters
-	ID     string    // unique within its series, 1..200 octets of UTF-8; ingest makes one where the sender gave none
+	ID     string    // unique within its series, 1..200 octets as Series; ingest makes one where the sender gave none
 	Time   time.Time // instant of the measurement, years 1678..2261; kept in UTC with nanoseconds
 	Value  float64   // finite; -0 is kept as 0
 	Rev    int64     // >= 0; content is replaced only by a higher rev

@@ -91,7 +91,7 @@ func (s *scanner) field(r *store.Record, name string) (int, error) {
 	case "id":
 		text, err := s.text(name)
 		if err == nil && text == "" {
-			err = checkName(name, text)
+			err = &Error{name, "empty; leave it out to have one made"}
 		}
 		r.ID = text
 		return sawID, err

@@ -17,26 +17,13 @@ import (
 	"math"
 	"strconv"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/mdmesh/mdmesh/store"
 )
 
-// The bounds of one record.
-const (
-	// MaxLine is the longest line in octets, its line end not counted.
-	MaxLine = 64 << 10
-	// MaxName bounds a series and an id, in octets.
-	MaxName = 200
-)
-
-// The instants a record may carry: what fits a signed 64-bit count of
-// nanoseconds since 1970, rounded inwards to whole years.
-var (
-	minTime = time.Date(1678, 1, 1, 0, 0, 0, 0, time.UTC)
-	maxTime = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
-)
+// MaxLine is the longest line in octets, its line end not counted.
+const MaxLine = 64 << 10
 
 // Error tells what is wrong with one record. Its text is short, printable and
 // fit to be sent to whoever wrote the line.
@@ -53,45 +40,16 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("field %q: %s", e.Field, e.Reason)
 }
 
-// Check tells whether r may be sent. An empty ID passes: ingest makes one. The
-// error, if any, is an *Error that names the first bad field.
+// Check tells whether r may be sent: the bounds are the store's. An empty ID
+// passes: ingest makes one. The error, if any, is an *Error that names the first bad
+// field.
 func Check(r store.Record) error {
-	if err := checkName("series", r.Series); err != nil {
-		return err
+	if r.ID == "" {
+		r.ID = "made"
 	}
-	if r.ID != "" {
-		if err := checkName("id", r.ID); err != nil {
-			return err
-		}
-	}
-	if r.Time.Before(minTime) || !r.Time.Before(maxTime) {
-		return &Error{"time", "outside of the years 1678 to 2261"}
-	}
-	if math.IsNaN(r.Value) || math.IsInf(r.Value, 0) {
-		return &Error{"value", "want a finite number"}
-	}
-	if r.Rev < 0 {
-		return &Error{"rev", "want an integer of 0 or more"}
-	}
-	return nil
-}
-
-// checkName holds a series or an id to its bounds.
-func checkName(field, s string) error {
-	switch {
-	case s == "" && field == "id":
-		return &Error{field, "empty; leave it out to have one made"}
-	case s == "":
-		return &Error{field, "empty"}
-	case len(s) > MaxName:
-		return &Error{field, fmt.Sprintf("%d octets long, the limit is %d", len(s), MaxName)}
-	case !utf8.ValidString(s):
-		return &Error{field, "not UTF-8"}
-	}
-	for _, r := range s {
-		if unicode.IsControl(r) {
-			return &Error{field, fmt.Sprintf("holds the control character %U", r)}
-		}
+	var bad *store.FieldError
+	if errors.As(r.Validate(), &bad) {
+		return &Error{bad.Field, bad.Reason}
 	}
 	return nil
 }
