@@ -141,25 +141,10 @@ func together(ctx context.Context, parts ...func(context.Context) error) error {
 	return errors.Join(errs...)
 }
 
-// listen calls fn for every event of the topics until ctx ends; it comes back by
-// itself after trouble. Events are hints: whoever misses one still polls.
-func (o *options) listen(c *client.Client, topic string, fn func()) func(context.Context) error {
+// listen calls fn for every event of a topic until ctx ends. Events are hints:
+// whoever misses one, as while there is no broker, still polls.
+func listen(c *client.Client, topic string, fn func()) func(context.Context) error {
 	return func(ctx context.Context) error {
-		told := false
-		for ctx.Err() == nil {
-			err := c.Subscribe(ctx, []string{topic}, func(client.Event) { fn() })
-			if ctx.Err() != nil {
-				return nil
-			}
-			if !told {
-				told = true
-				o.log.Warn("no events for now, polling goes on", "topic", topic, "error", err)
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(time.Second):
-			}
-		}
-		return nil
+		return c.Subscribe(ctx, []string{topic}, func(client.Event) { fn() })
 	}
 }

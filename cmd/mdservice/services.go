@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mdmesh/mdmesh/client"
 	"github.com/mdmesh/mdmesh/internal/cli"
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/services/hostmetrics"
@@ -152,7 +151,7 @@ func (o *options) runRollup(ctx context.Context) error {
 		return fmt.Errorf("rollup: %w", err)
 	}
 	o.ready(ctx)
-	return storeError(together(ctx, s.Run, o.listen(c, rollup.DirtyTopic, s.Wake)))
+	return storeError(together(ctx, s.Run, listen(c, rollup.DirtyTopic, s.Wake)))
 }
 
 func (o *options) push() *cobra.Command {
@@ -196,7 +195,7 @@ func (o *options) runPush(ctx context.Context, cfg push.Config) error {
 	if err != nil {
 		return fmt.Errorf("push: %w", err)
 	}
-	err = together(ctx, s.Run, o.listen(c, rollup.Topic, s.Hint))
+	err = together(ctx, s.Run, listen(c, rollup.Topic, s.Hint))
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return explainListen(err)
 	}
@@ -230,5 +229,3 @@ from /proc and sends them to ingest over TCP, as any program could.`,
 	f.StringVar(&cfg.Prefix, "prefix", "", "put before the name of every series, such as web1.")
 	return cmd
 }
-
-var _ ingest.Caller = (*client.Client)(nil)
