@@ -58,18 +58,22 @@ func (s *Server) deliverItems(work context.Context, items []item, tries int) (al
 	body := join(items)
 	for failed := 0; ; failed++ {
 		outcomes, err := s.call(work, items, body)
-		switch {
-		case err == nil:
+		if err == nil {
 			s.answer(items, outcomes)
 			return nil
-		case refused(err) && len(items) == 1:
+		}
+		if refused(err) {
+			if len(items) > 1 {
+				return s.split(work, items)
+			}
 			s.refuseRecord(items[0], err.Error())
 			return nil
-		case refused(err):
-			return s.split(work, items)
-		case !s.again(work, items, failed, err):
+		}
+		s.outage.began(err)
+		if !s.again(work, items, failed, err) {
 			return nil
-		case !broke(err):
+		}
+		if !broke(err) {
 			continue
 		}
 		if tries--; tries > 0 {
@@ -89,7 +93,8 @@ func (s *Server) deliverItems(work context.Context, items []item, tries int) (al
 // deliverAlone is deliver for one record that has broken transform alone. Such a
 // record is not lost by waiting, and only its own client waits with it. It is
 // refused once it has broken transform aloneTries times, each time after an answer
-// to others: then it is the record, not transform, and waiting is in vain.
+// to others: then it is the record, not transform, and waiting is in vain. It is no
+// outage.
 func (s *Server) deliverAlone(work context.Context, it item) {
 	items, body := []item{it}, join([]item{it})
 	before := s.answered.Load()
@@ -108,7 +113,7 @@ func (s *Server) deliverAlone(work context.Context, it item) {
 			broken++
 		}
 		if broken >= aloneTries {
-			s.log.Error("transform fails on a record again and again, its client is told", "record", string(it.line), "error", err)
+			s.log.Warn("transform fails on a record again and again, its client is told", "record", shorten(string(it.line)), "error", err)
 			s.refuseRecord(it, "transform fails on this record and answers for others; whether it is stored is not known: "+err.Error())
 			return
 		}
@@ -118,11 +123,10 @@ func (s *Server) deliverAlone(work context.Context, it item) {
 	}
 }
 
-// again waits for the time of the next try. It tells that there will be none:
+// again waits for the time of the next try. False means that there will be none:
 // work has ended, or nobody is left to hear the answer.
 func (s *Server) again(work context.Context, items []item, failed int, err error) bool {
 	s.counts.add(countRetry)
-	s.outage.began(err)
 	if work.Err() != nil || allGone(items) {
 		s.counts.addN(countAbandoned, len(items))
 		return false
