@@ -68,6 +68,7 @@ type Broker struct {
 	newsMu     sync.Mutex // guards the following; taken last of all
 	news       []*service // whose state peers should know
 	retold     []*link    // that should know everything anew
+	gossipAt   int64      // when gossip looks at the news by itself; 0: when it is woken
 	welcome    atomic.Pointer[[]byte]
 
 	notes    notes

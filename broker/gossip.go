@@ -42,8 +42,11 @@ func (s *service) changed() {
 	s.listed = true
 	b.newsMu.Lock()
 	b.news = append(b.news, s)
+	soon := b.gossipAt != 0 && b.gossipAt-b.now() <= int64(updateInterval)
 	b.newsMu.Unlock()
-	b.wakeGossip()
+	if !soon { // to wake a thread for each change costs more than all the rest
+		b.wakeGossip()
+	}
 }
 
 func (b *Broker) wakeGossip() {
@@ -70,8 +73,12 @@ func (b *Broker) gossip(ctx context.Context) {
 		case <-b.gossipWake:
 		case <-pace.C:
 		}
-		if next := g.step(b.now()); next > 0 {
+		now := b.now()
+		if next := g.step(now); next > 0 {
 			pace.Reset(time.Duration(next))
+			b.newsMu.Lock()
+			b.gossipAt = now + next
+			b.newsMu.Unlock()
 		}
 	}
 }
@@ -153,7 +160,7 @@ func (g *gossip) file(l *link, news []*service, now int64) {
 func (b *Broker) takeNews() []*service {
 	b.newsMu.Lock()
 	news := b.news
-	b.news = nil
+	b.news, b.gossipAt = nil, 0
 	b.newsMu.Unlock()
 	for _, s := range news {
 		s.mu.Lock()

@@ -14,7 +14,9 @@ import (
 const (
 	maxEvents = 256
 	maxTaken  = 128 << 10 // octets
-	turns     = 8         // rounds after which it yields: the runtime harries a goroutine that never does
+	// yieldEvery is when it lets go of its processor: the runtime harries a goroutine
+	// that has not done so for 10 ms, and takes the processor away in each system call.
+	yieldEvery = 5 * time.Millisecond
 )
 
 // How a poller waits.
@@ -180,12 +182,13 @@ func (p *poller) answer(calls []*Conn, wait bool) []*Conn {
 func (p *poller) run() {
 	events := make([]unix.EpollEvent, maxEvents)
 	var calls []*Conn
-	for round := 0; ; round++ {
+	for yielded := time.Now(); ; {
 		if !p.runErrands() {
 			return
 		}
-		if round%turns == 0 {
+		if time.Since(yielded) >= yieldEvery {
 			runtime.Gosched()
+			yielded = time.Now()
 		}
 		if calls = p.answer(calls, true); len(calls) > 0 {
 			p.turn.Add(1)
