@@ -140,7 +140,7 @@ func TestChildNoLongerInTheFileIsStopped(t *testing.T) {
 	s := newSite(t, roleEntry("a", "numprocs = 3", "wait"))
 	first := s.spawn()
 	s.untilState("a:2", Up)
-	before := s.ask(OpStatus)
+	before := s.begun()
 	crash(t, first)
 	s.write(roleEntry("a", "numprocs = 1", "wait"))
 	s.run()

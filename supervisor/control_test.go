@@ -82,7 +82,7 @@ func TestShutdownOverTheSocket(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, roleEntry("a", "numprocs = 2", "wait"))
 	stop := s.run()
-	before := s.ask(OpStatus)
+	before := s.begun()
 	after := s.ask(OpShutdown)
 	for i, c := range after {
 		if c.State != "down" || alive(before[i].PID) {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -238,6 +239,16 @@ func (s *site) ask(op Op, names ...string) []ChildStatus {
 		s.t.Fatalf("%s %q: %v", op, names, err)
 	}
 	return children
+}
+
+// begun waits until each child has been started, as one is a turn, and returns all.
+func (s *site) begun() (all []ChildStatus) {
+	s.t.Helper()
+	eventually(s.t, "all children have been started", func() bool {
+		all = s.ask(OpStatus)
+		return !slices.ContainsFunc(all, func(c ChildStatus) bool { return c.State == Down.String() && c.Reason == "" })
+	})
+	return all
 }
 
 // until waits until a child's status is as wanted, and returns it.

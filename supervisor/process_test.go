@@ -14,7 +14,7 @@ func TestKilledChildHeals(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, roleEntry("a", "numprocs = 3", "wait"))
 	stop := s.run()
-	before := s.ask(OpStatus)
+	before := s.begun()
 	victim := before[1].PID
 	if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestCrashLoopLeavesOthersAlone(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, roleEntry("good", "", "wait"), roleEntry("bad", "max_failures = 3", "exit", "1"), roleEntry("wrong", "", "exit", "78"))
 	s.run()
-	good := s.ask(OpStatus, "good")[0]
+	good := s.untilState("good", Up)
 	bad := s.untilState("bad", Fatal)
 	if bad.Restarts != 2 || bad.PID != 0 {
 		t.Errorf("bad: %+v", bad)
@@ -189,7 +189,7 @@ func TestStopAllWithinBound(t *testing.T) {
 	stop := s.run(func(c *Config) { c.StopTimeout = 300 * time.Millisecond })
 	s.untilOutput("good", "up")
 	s.untilOutput("hung:1", "up")
-	all := s.ask(OpStatus)
+	all := s.begun()
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

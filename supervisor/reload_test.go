@@ -172,7 +172,7 @@ func TestFinishedAndGivenUpStaySo(t *testing.T) {
 	for name, state := range map[string]State{"done": Down, "bad": Fatal, "once": Down, "changed": Fatal} {
 		s.untilState(name, state)
 	}
-	before := s.ask(OpStatus)
+	before := s.begun()
 	crash(t, first)
 	s.write(roleEntry("done", `restart = "transient"`, "exit", "0"), roleEntry("bad", "", "exit", "78"),
 		roleEntry("once", `restart = "temporary"`, "exit", "3"), roleEntry("changed", "", "wait"), roleEntry("on", "", "wait"))

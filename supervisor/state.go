@@ -140,8 +140,8 @@ var ErrRunning = errors.New("another supervisor is running")
 // mark, and is found.
 const lockWait = 5 * time.Second
 
-// takeLock locks path for this process and writes the PID into it. The lock ends
-// when the file is closed or the process dies; the file stays.
+// takeLock locks path for this process and writes the PID into it. The lock ends with
+// dropLock, or when the process dies; the file stays.
 func takeLock(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -168,6 +168,13 @@ func takeLock(path string) (*os.File, error) {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
 	return file, nil
+}
+
+// dropLock ends the lock at once. To close the file is not enough while a process that
+// is just being started, of whatever part of this one, has a copy of it.
+func dropLock(lock *os.File) {
+	_ = syscall.Flock(int(lock.Fd()), syscall.LOCK_UN)
+	_ = lock.Close()
 }
 
 func writeAt(file *os.File, text string) error {

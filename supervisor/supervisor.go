@@ -120,7 +120,7 @@ func (s *Supervisor) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer dropLock(lock)
 	if s.config.Locked != nil {
 		if err := s.config.Locked(); err != nil {
 			return err
