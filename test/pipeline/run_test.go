@@ -106,6 +106,10 @@ func TestRunSupervisorKilledAtTheStart(t *testing.T) {
 	m.kill(child{Name: "supervisor", PID: m.supervisor()})
 	m.holder.Line(t, "page ")
 	m.dir = filepath.Dir(m.holder.Line(t, "logs "))
+	meshproc.Eventually(t, "another supervisor", func() error { // children that go on show the page before it is there
+		_, err := m.status()
+		return err
+	})
 	m.ctrlC(temp, 1)
 }
 
