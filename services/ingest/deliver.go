@@ -8,10 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/services/ingest/record"
@@ -69,7 +66,7 @@ func (s *Server) deliverItems(work context.Context, items []item, tries int) (al
 			s.refuseRecord(items[0], err.Error())
 			return nil
 		}
-		s.outage.began(err)
+		s.outage.Began(err)
 		if !s.again(work, items, failed, err) {
 			return nil
 		}
@@ -164,7 +161,7 @@ var known = map[string]bool{"inserted": true, "duplicate": true, "revised": true
 
 // answer finishes the slots of items.
 func (s *Server) answer(items []item, outcomes []outcome) {
-	s.outage.over()
+	s.outage.Over()
 	s.answered.Add(1)
 	for i, it := range items {
 		o := outcomes[i]
@@ -262,32 +259,4 @@ func shorten(text string) string {
 		text = strings.ToValidUTF8(text[:maxErrorText], "") + "..."
 	}
 	return text
-}
-
-// outage says once that transform fails and once that it answers again, however
-// many batches notice.
-type outage struct {
-	log hclog.Logger
-
-	mu sync.Mutex
-	// guards the following
-	since time.Time // zero: all is well
-}
-
-func (o *outage) began(err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.since.IsZero() {
-		o.since = time.Now()
-		o.log.Warn("transform does not answer, records wait", "error", err)
-	}
-}
-
-func (o *outage) over() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.since.IsZero() {
-		o.log.Info("transform answers again", "after", time.Since(o.since))
-		o.since = time.Time{}
-	}
 }

@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/mdmesh/mdmesh/services/ingest/record"
+	"github.com/mdmesh/mdmesh/services/outage"
 )
 
 // Service is the name transform is called by.
@@ -125,7 +126,7 @@ type Server struct {
 	held     *semaphore.Weighted
 	heldNow  atomic.Int64
 	batching atomic.Int64 // batches and lone records under way
-	outage   outage
+	outage   *outage.Outage
 	answered atomic.Uint64 // calls that were answered
 	places   chan struct{} // one for each record that is tried alone
 
@@ -164,7 +165,7 @@ func New(cfg Config) (*Server, error) {
 		submit:   make(chan item, cfg.BatchRecords),
 		listener: cfg.Listener,
 		conns:    make(map[*conn]struct{}),
-		outage:   outage{log: cfg.Logger},
+		outage:   outage.New(cfg.Logger, "transform does not answer, records wait", "transform answers again"),
 		places:   make(chan struct{}, maxAlone),
 	}, nil
 }

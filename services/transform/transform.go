@@ -20,6 +20,7 @@ import (
 
 	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/services/ingest/record"
+	"github.com/mdmesh/mdmesh/services/outage"
 	"github.com/mdmesh/mdmesh/store"
 )
 
@@ -51,7 +52,7 @@ type Config struct {
 type Service struct {
 	rows     store.Rows
 	hinter   hinter
-	outage   outage
+	outage   *outage.Outage
 	unusable chan error // capacity 1: why no request can be handled any more
 	counts   counters
 }
@@ -65,7 +66,7 @@ func New(cfg Config) (*Service, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
-	s := &Service{rows: cfg.Rows, outage: outage{log: log}, unusable: make(chan error, 1)}
+	s := &Service{rows: cfg.Rows, outage: outage.New(log, "store fails, requests are refused", "store answers again"), unusable: make(chan error, 1)}
 	s.hinter = hinter{publisher: cfg.Publisher, log: log, counts: &s.counts}
 	return s, nil
 }
@@ -131,9 +132,9 @@ func (s *Service) Handle(ctx context.Context, body [][]byte) ([][]byte, error) {
 func (s *Service) note(ctx context.Context, err error) {
 	switch {
 	case err == nil:
-		s.outage.over()
+		s.outage.Over()
 	case ctx.Err() == nil:
-		s.outage.began(err)
+		s.outage.Began(err)
 	}
 	if errors.Is(err, store.ErrUnusable) {
 		select {

@@ -39,6 +39,7 @@ var neighbours = []struct{ from, to, why string }{
 	{"internal/cli", "internal/*", "the frame of all programs puts the tiny parts together"},
 	{"services/push", "store/mem", "the page reads through the in-process cache: a lower floor, and the only service that may"},
 	{"services/*", "services/ingest/record", "the line format is the contract between ingest and those that feed or read it"},
+	{"services/*", "services/outage", "how an outage is logged is the same for all"},
 	{"services/feed", "services/ingest/lineclient", "a feed is a TCP client of ingest, like a foreign program"},
 	{"services/hostmetrics", "services/ingest/lineclient", "the same"},
 	{"services/ingest/*", "services/ingest/*", "one service, several packages"},
