@@ -5,7 +5,7 @@ BINARIES = mdbroker mdworker mdservice mdsupervisor mdcli
 MODULES = bench/peers bench/balance
 PREFIX ?= /usr/local
 
-.PHONY: help build run test check format vet staticcheck layers cross units fuzz bench bench-shapes bench-peers bench-balance bench-federation bench-faults bench-smoke bench-table man install clean
+.PHONY: help build run test check format vet staticcheck layers cross units fuzz bench bench-shapes bench-peers bench-balance bench-federation bench-faults bench-smoke profile bench-table man install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,11 +69,16 @@ bench-faults: build ## time until each fault is overcome, beside the promise (N=
 
 bench-smoke: ## run all benchmarks for a moment each, to see that they work
 	@mkdir -p bin/smoke
-	@cd bench/peers && $(GO) test .
+	@cd bench/peers && $(GO) test ./...
 	@ROUNDS=1 DURATION=100ms IDLE=50 MINUTES=0.01 OUT=bin/smoke/peers.json $(MAKE) -s bench-peers
 	@CALLS=500 SEEDS=1 POINTS=80 OUT=bin/smoke/balance.json $(MAKE) -s bench-balance
 	@CALLS=500 POINTS=80 DURATION=500ms OUT=bin/smoke/federation.json $(MAKE) -s bench-federation
 	@N=1 OUT=bin/smoke/faults.json $(MAKE) -s bench-faults
+
+profile: ## collect anew the profiles that mdbroker and bench-peers are built with (4 min)
+	@rm -rf bin/profile && mkdir -p bin/profile
+	@MD_CPUPROFILE=$(CURDIR)/bin/profile ROUNDS=3 DURATION=3s PARTS=grid OUT=bin/profile/peers.json $(MAKE) -s bench-peers
+	@cd bench/peers && $(GO) run ./pgo $(CURDIR)/bin/profile $(CURDIR)
 
 bench-table: ## write the README's tables from the last results
 	@$(GO) run ./bench/table

@@ -12,8 +12,12 @@ const (
 	quick    = 20 * time.Microsecond
 	quickRun = 200 * time.Microsecond
 	// patience is how long the trusted executor may stay away before others are woken:
-	// once this long, or nearly twice.
-	patience = 500 * time.Microsecond
+	// once this long, or nearly twice. Each look costs a thread that is woken for it, so
+	// where steady looks in a row have found nothing, for a quarter of a second at least,
+	// they are rarer: a handler that blocks delays others for up to 4 ms then, once.
+	patience       = 500 * time.Microsecond
+	steadyPatience = 2 * time.Millisecond
+	steady         = 500
 	// unknown is taken for the pace of handlers that have not run yet.
 	unknown = time.Millisecond
 )
@@ -34,6 +38,7 @@ type pace struct {
 	turns   uint          // requests that trusted ones have taken
 	seen    uint          // of those, when the timer was set
 	errand  uint          // number of the trusted one's errand, when the timer was set
+	calm    uint          // looks in a row that found nobody who stays away
 	timer   *time.Timer
 	armed   bool
 }
@@ -111,11 +116,15 @@ func (s *session) watch() {
 		return
 	}
 	p.armed, p.seen, p.errand = true, p.turns, p.trusted.errands
+	d := patience
+	if p.calm >= steady {
+		d = steadyPatience
+	}
 	if p.timer == nil {
-		p.timer = time.AfterFunc(patience, s.look)
+		p.timer = time.AfterFunc(d, s.look)
 		return
 	}
-	p.timer.Reset(patience)
+	p.timer.Reset(d)
 }
 
 // look looks whether the trusted executor moves.
@@ -124,10 +133,11 @@ func (s *session) look() {
 	defer s.mu.Unlock()
 	p := &s.crew.pace
 	p.armed = false
-	if p.trusted == nil {
+	p.calm++
+	e := p.trusted
+	if e == nil {
 		return
 	}
-	e := p.trusted
 	if e.on && e.errands == p.errand {
 		e.relieve()
 	}
@@ -135,7 +145,7 @@ func (s *session) look() {
 		s.watch()
 		return
 	}
-	p.trusted = nil
+	p.trusted, p.calm = nil, 0
 	if e.link == nil || e.on { // else it was kept from beginning, which says nothing of handlers
 		p.mean = max(p.mean, unknown)
 	}

@@ -42,6 +42,7 @@ func inPace(t *testing.T, concurrency int, f func(*testing.T, *stage, *scripted.
 			session.Send(cmd)
 			s.final(cmd, mdp.OK)
 		}
+		synctest.Wait() // an executor that was woken for nothing sleeps again
 		f(t, s, session, q)
 	}, func(c *worker.Config) { c.Concurrency = concurrency })
 }
@@ -75,6 +76,41 @@ func TestQuickHandlerBlocks(t *testing.T) {
 		close(q.release)
 		for range 2 {
 			s.broker.Expect(mdp.Final)
+		}
+	})
+}
+
+// A while of quick handlers makes looks rarer, and the first one that blocks makes them
+// as frequent as before.
+func TestRareLooks(t *testing.T) {
+	inPace(t, 8, func(t *testing.T, s *stage, session *scripted.Session, q *quickThen) {
+		quickly := func(looks int) {
+			for range looks {
+				session.SendAll(s.request(), s.request())
+				s.broker.Expect(mdp.Final)
+				s.broker.Expect(mdp.Final)
+				time.Sleep(neighbours / 2)
+			}
+		}
+		blocked := func() time.Duration {
+			q.release = make(chan struct{})
+			first := s.blocks()
+			synctest.Wait()
+			began := time.Now()
+			session.SendAll(first, s.request())
+			s.broker.Expect(mdp.Final)
+			d := time.Since(began)
+			close(q.release)
+			s.final(first, mdp.OK)
+			return d
+		}
+		quickly(1_000)
+		if d := blocked(); d <= neighbours || d > 4*neighbours {
+			t.Errorf("behind the one that blocked after long a request took %v, want more than %v, and %v at most", d, neighbours, 4*neighbours)
+		}
+		quickly(64)
+		if d := blocked(); d == 0 || d > neighbours {
+			t.Errorf("behind the one that blocked soon after a request took %v, want some, and %v at most", d, neighbours)
 		}
 	})
 }

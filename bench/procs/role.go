@@ -3,11 +3,14 @@ package procs
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"syscall"
+
+	"github.com/mdmesh/mdmesh/internal/profile"
 )
 
 // Self is the command of the running program with other arguments: in another role.
@@ -32,19 +35,26 @@ func (g *Group) Role(ctx context.Context, name string, args ...string) (*Proc, e
 func Main(program string, run func(context.Context) error, role func(ctx context.Context, args []string) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var err error
-	switch {
-	case len(os.Args) < 3 || os.Args[1] != "role":
-		err = run(ctx)
-	case os.Args[2] == awake:
-		err = stayAwake(ctx)
-	default:
-		err = role(ctx, os.Args[2:])
-	}
-	if err != nil {
+	if err := main(ctx, program, run, role); err != nil {
 		fmt.Fprintln(os.Stderr, program+":", err)
 		os.Exit(1)
 	}
+}
+
+// main runs this process's part, with a CPU profile if one is wanted.
+func main(ctx context.Context, program string, run func(context.Context) error, role func(ctx context.Context, args []string) error) (err error) {
+	stop, err := profile.Start(program)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	switch {
+	case len(os.Args) < 3 || os.Args[1] != "role":
+		return run(ctx)
+	case os.Args[2] == awake:
+		return stayAwake(ctx)
+	}
+	return role(ctx, os.Args[2:])
 }
 
 // Told is for a process in a role: it gives the lines it is told, and a context that

@@ -6,8 +6,8 @@
 // not OK, exactly one message on standard error that says what to do. Start at
 // Run.
 //
-// It imports its neighbours internal/version, internal/config and internal/logging,
-// and otherwise nothing of mdmesh.
+// It imports its neighbours internal/version, internal/config, internal/logging and
+// internal/profile, and otherwise nothing of mdmesh.
 package cli
 
 import (
@@ -23,6 +23,7 @@ import (
 
 	"github.com/mdmesh/mdmesh/internal/config"
 	"github.com/mdmesh/mdmesh/internal/logging"
+	"github.com/mdmesh/mdmesh/internal/profile"
 	"github.com/mdmesh/mdmesh/internal/version"
 )
 
@@ -95,8 +96,24 @@ func Code(err error) int {
 // of the commands ends with SIGINT, SIGTERM or (a terminal that is closed, unless
 // nohup has it ignored, or the command takes it by Hangups) SIGHUP; a second such
 // signal ends the process at once, unless the command itself listens for signals.
+//
+// With MD_CPUPROFILE in the environment it leaves a CPU profile there (package profile).
 func Main(root *cobra.Command) {
-	os.Exit(Run(context.Background(), root, os.Args[1:], os.Stdout, logging.Stderr()))
+	os.Exit(profiled(root))
+}
+
+func profiled(root *cobra.Command) int {
+	stop, err := profile.Start(root.Name())
+	if err != nil {
+		report(logging.Stderr(), root, Config, err)
+		return Config
+	}
+	code := Run(context.Background(), root, os.Args[1:], os.Stdout, logging.Stderr())
+	if err := stop(); err != nil {
+		report(logging.Stderr(), root, Internal, err)
+		return max(code, Failed)
+	}
+	return code
 }
 
 // Run is Main for tests: it blocks until the command has ended, and returns the
