@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
-	"github.com/mdmesh/mdmesh/zsock"
 )
 
 // frozen stops a worker as SIGSTOP does: what it is sent waits at its host, and
@@ -233,59 +232,6 @@ func TestPartialOfASuspect(t *testing.T) {
 	})
 }
 
-// Suspicion doubles little work: a burst, then a share of what is answered.
-func TestBudget(t *testing.T) {
-	t.Parallel()
-	var b budget
-	now, took := int64(1), 0
-	for ; b.take(now, 0); took++ {
-	}
-	if took != budgetBurst {
-		t.Errorf("a burst of %d", took)
-	}
-	for range 1_000 { // a second
-		if now += int64(time.Millisecond); b.take(now, 0) {
-			took++
-		}
-	}
-	if took < budgetBurst+9 || took > budgetBurst+11 {
-		t.Errorf("%d in a second", took-budgetBurst)
-	}
-	took = 0
-	for b.take(now, 500) {
-		took++
-	}
-	if took < 49 || took > 51 {
-		t.Errorf("%d for 500 answers", took)
-	}
-}
-
-// More than the budget moves later; nothing is forgotten.
-func TestBudgetOfAService(t *testing.T) {
-	inBubble(t, func(m *mesh) {
-		b := m.broker("b")
-		w, c := m.worker(b, "s", 150), m.client(b, "c")
-		m.settle()
-		m.frozen(w)
-		for range 150 {
-			c.ask("s", "x")
-		}
-		m.pass(time.Second)
-		other := m.worker(b, "s", 150)
-		m.settle()
-		if n := len(other.got); n < 100 || n > 110 {
-			t.Errorf("%d moved in a second", n)
-		}
-		m.pass(3 * time.Second) // three silent heartbeats: all is lost
-		for range 150 {
-			other.answer(other.take(), "y")
-			c.expect(mdp.Final)
-		}
-		m.wantCount(b, "redelivered", 150)
-		m.empty(b)
-	})
-}
-
 // A worker that stays away is ended in the end.
 func TestParkedWorkerEnds(t *testing.T) {
 	inBubble(t, func(m *mesh) {
@@ -352,119 +298,5 @@ func TestStoppedWorkerIsNotHollow(t *testing.T) {
 		w.answer(w.take(), "y")
 		c.answered(h, mdp.OK, "y")
 		m.empty(b)
-	})
-}
-
-// Guests that wait beside a worker go home when the only one becomes suspect, as when it
-// leaves: there may be workers there.
-func TestGuestsGoHomeFromASuspect(t *testing.T) {
-	inBubble(t, func(m *mesh) {
-		b := m.broker("b")
-		w, p, c := m.worker(b, "s", 1), m.fakePeer(b, "p"), m.client(b, "c")
-		m.settle()
-		m.frozen(w)
-		c.ask("s", "own")
-		w.take()
-		p.send(mdp.Command{Kind: mdp.Request, Service: []byte("s"), Head: mdp.Head{Token: 1, ID: mdp.RequestID{1}, Attempt: 1}}, "x")
-		m.settle()
-		if n := b.Services()[0].Queue; n != 1 {
-			t.Fatalf("%d wait, want the guest", n)
-		}
-		began := time.Now()
-		if f := p.nextFinal(); f.Head.Token != 1 || mdp.Status(f.Head.Status) != mdp.NotTaken {
-			t.Errorf("the guest got %v", f.err())
-		}
-		if d := time.Since(began); d > 500*time.Millisecond {
-			t.Errorf("after %v", d)
-		}
-		m.wantCount(b, "suspicions", 1)
-	})
-}
-
-// A peer's request that a suspect holds is moved as quickly as our own: its home
-// redelivers it, unless it must run once or a part of the answer has gone out.
-func TestGuestAtASuspectGoesHome(t *testing.T) {
-	for name, test := range map[string]struct {
-		flags uint8
-		part  bool
-		moves bool
-	}{
-		"plain":                   {moves: true},
-		"once":                    {flags: mdp.FlagOnce},
-		"begun":                   {part: true},
-		"begun, may be restarted": {part: true, flags: mdp.FlagRestartable, moves: true},
-		"once, may be restarted":  {flags: mdp.FlagOnce | mdp.FlagRestartable},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(m *mesh) {
-				a, b := linked(m)
-				w, c, local := m.worker(b, "s", 2), m.client(a, "c"), m.client(b, "local")
-				m.pass(time.Second)
-				h := c.ask("s", "x", flags(test.flags))
-				r := w.take()
-				if test.part {
-					w.partial(r, "part")
-					c.expect(mdp.Partial)
-				}
-				home := m.worker(a, "s", 1)
-				m.settle()
-				m.frozen(w)
-				local.ask("s", "the clock starts", flags(mdp.FlagOnce))
-				w.take()
-				began := time.Now()
-				if !test.moves {
-					m.pass(500 * time.Millisecond)
-					home.quiet()
-					w.answer(r, "late, but the only one")
-					c.answered(h, mdp.OK, "late, but the only one")
-					return
-				}
-				again := home.take()
-				if d := time.Since(began); d > 500*time.Millisecond {
-					t.Errorf("moved after %v", d)
-				}
-				if again.Head.Attempt != 2 || again.Head.ID != h.ID {
-					t.Errorf("redelivered as %+v", again.Head)
-				}
-				home.answer(again, "home")
-				c.answered(h, mdp.OK, "home")
-				w.expect(mdp.Cancel)
-				w.answer(r, "late")
-				c.quiet()
-				m.wantCount(b, "late", 1)
-				m.wantCount(a, "redelivered", 1)
-				m.empty(a)
-			})
-		})
-	}
-}
-
-// While the budget is used up, a suspect's requests are looked at now and then.
-func TestMovingRestsWhileTheBudgetIsUsedUp(t *testing.T) {
-	inBubble(t, func(m *mesh) {
-		b := m.broker("b")
-		w, c := m.worker(b, "s", 3), m.client(b, "c")
-		for range 3 {
-			c.ask("s", "x")
-			w.take()
-		}
-		s := b.find([]byte("s"))
-		var batch zsock.Batch
-		defer batch.Flush()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		suspect, now := s.workers.first, b.now()
-		suspect.suspected(0)
-		s.budget = budget{left: 0.5, at: now, answered: s.stats.Answered}
-		if suspect.moveHeld(&batch, now) {
-			t.Error("something moves without a budget")
-		}
-		s.budget.left = 3
-		if suspect.moveHeld(&batch, now+int64(moveEvery)-1) {
-			t.Error("it is looked at again at once")
-		}
-		if !suspect.moveHeld(&batch, now+int64(moveEvery)) || s.again.n != 3 {
-			t.Errorf("%d have moved later", s.again.n)
-		}
 	})
 }

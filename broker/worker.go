@@ -39,10 +39,6 @@ type worker struct {
 // of the fields above.
 func (w *worker) wait() {
 	s := w.service
-	if w.in != nil {
-		w.in.remove(w)
-		w.in = nil
-	}
 	room, capacity, offered := 0, 0, 0
 	if !w.gone && !w.drained {
 		capacity = w.credit
@@ -53,17 +49,14 @@ func (w *worker) wait() {
 	if !w.stuck && !w.suspect {
 		room = max(capacity-len(w.held), 0)
 	}
+	var in *list[worker]
 	if room > 0 {
-		w.in = &s.partly
+		in = &s.partly
 		if len(w.held) == 0 {
-			w.in, w.turn = &s.idle, 0
-		}
-		if w.turn > 0 {
-			w.in.insertBefore(w.in.first, w)
-		} else {
-			w.in.pushBack(w)
+			in, w.turn = &s.idle, 0
 		}
 	}
+	w.queue(in)
 	s.free += room - w.room
 	s.capacity += capacity - w.capacity
 	s.meshCapacity += offered - w.offered
@@ -71,6 +64,25 @@ func (w *worker) wait() {
 		s.meshFree += room - w.room
 	}
 	w.room, w.capacity, w.offered = room, capacity, offered
+}
+
+// queue puts the worker into a waiting list, or into none: at its front while its turn
+// lasts, else at its end. Where it stands there already, as one that is alone does, it
+// stays.
+func (w *worker) queue(in *list[worker]) {
+	if in != nil && w.in == in && (w.turn > 0 && in.first == w || w.turn == 0 && in.last == w) {
+		return
+	}
+	if w.in != nil {
+		w.in.remove(w)
+	}
+	switch w.in = in; {
+	case in == nil:
+	case w.turn > 0:
+		in.insertBefore(in.first, w)
+	default:
+		in.pushBack(w)
+	}
 }
 
 // request sends r to the worker. When the connection does not take it now, the

@@ -27,37 +27,12 @@ type child struct {
 	barren  int    // children before it, in the same place, that have answered nothing
 	cmd     *osexec.Cmd
 	in, out *os.File
-	stderr  sharedTail
+	stderr  *words
 	answers chan answer   // what it writes, asked for or not
 	gone    chan struct{} // closed when nobody wants answers
 	exited  chan struct{} // closed when the process is over; then state is set
 	state   error
 	readers sync.WaitGroup
-}
-
-// sharedTail is a tail that is read while it is written.
-type sharedTail struct {
-	mu   sync.Mutex
-	tail tail
-}
-
-func (t *sharedTail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.tail.Write(p)
-}
-
-func (t *sharedTail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.tail.String()
-}
-
-// clear forgets what was said for earlier requests.
-func (t *sharedTail) clear() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.tail.buf = t.tail.buf[:0]
 }
 
 // spawn starts a child. It must be ended.
@@ -73,32 +48,41 @@ func (s *Service) spawn(ctx context.Context) (*child, error) {
 		return nil, fmt.Errorf("start %s: %w", s.cfg.Command[0], err)
 	}
 	defer theirOut.Close()
+	said, theirSaid, err := os.Pipe()
+	if err != nil {
+		in.Close()
+		out.Close()
+		return nil, fmt.Errorf("start %s: %w", s.cfg.Command[0], err)
+	}
+	defer theirSaid.Close()
 	c := &child{
-		s: s, in: in, out: out, stderr: sharedTail{tail: tail{max: stderrKept}},
+		s: s, in: in, out: out, stderr: newWords(said),
 		answers: make(chan answer), gone: make(chan struct{}), exited: make(chan struct{}),
 	}
 	c.cmd = &osexec.Cmd{
 		Path: s.path, Args: s.cfg.Command, Env: append(slices.Clip(s.env), envFrames+"="+strconv.Itoa(s.cfg.Frames)),
-		Stdin: theirIn, Stdout: theirOut, Stderr: &c.stderr,
-		WaitDelay:   pipeGrace,
+		Stdin: theirIn, Stdout: theirOut, Stderr: theirSaid,
 		SysProcAttr: attributes(),
 	}
 	if err := s.start(ctx, c.cmd); err != nil {
 		in.Close()
 		out.Close()
+		said.Close()
 		return nil, err
 	}
+	c.readers.Go(c.stderr.read)
 	c.readers.Go(c.wait)
 	c.readers.Go(c.read)
 	return c, nil
 }
 
-// wait waits for the end of the process, and sees that read does not wait longer for
-// descendants that hold its output.
+// wait waits for the end of the process and its last words, and sees that nobody waits
+// longer for descendants that hold its output.
 func (c *child) wait() {
 	c.state = c.cmd.Wait()
 	kill(c.cmd) // what it left behind in its group
 	_ = c.out.SetReadDeadline(time.Now().Add(pipeGrace))
+	c.stderr.finish(pipeGrace)
 	close(c.exited)
 }
 
@@ -125,7 +109,7 @@ var errKilled = errors.New("killed with its request")
 // any more; if it lives it must be ended.
 func (c *child) serve(j *job) error {
 	if c.asked {
-		c.stderr.clear() // it was about another request
+		c.stderr.forget() // it was about another request
 	}
 	c.asked = true
 	if c.s.cfg.Frames == Numbered {
@@ -242,7 +226,7 @@ func (c *child) failure(err error) error {
 
 // ending says how the process has ended.
 func (c *child) ending() error {
-	if c.state == nil || errors.Is(c.state, osexec.ErrWaitDelay) {
+	if c.state == nil {
 		return errors.New("ended without an answer")
 	}
 	return c.state
@@ -273,6 +257,7 @@ func (c *child) end() {
 	}
 	c.readers.Wait()
 	_ = c.out.Close()
+	_ = c.stderr.pipe.Close()
 }
 
 // idle waits, with a child that has nothing to do, for a request or a reason to end.
