@@ -19,6 +19,8 @@ type conn struct {
 	cmd      mdp.Command
 	recent   *service // of the last request: saves the look-up
 	sessions int      // worker sessions so far
+	read     uint32   // number of the read whose messages are handled
+	readAt   int64    // when it was, see arrival
 
 	// The following are set by the reader and read by the ticker.
 	worker atomic.Pointer[worker]
@@ -121,6 +123,16 @@ func (c *conn) message(batch *zsock.Batch, m *zsock.Msg) {
 	}
 }
 
+// arrival is when what is handled now was read: the clock is looked at once for all
+// answers that came together. It is for measuring alone. Whoever is waited for, or given
+// something, goes by b.now: a broker may be stopped in the middle of what it has read.
+func (c *conn) arrival() int64 {
+	if n := c.z.Reads(); n != c.read || c.readAt == 0 {
+		c.read, c.readAt = n, c.b.now()
+	}
+	return c.readAt
+}
+
 // Closed is called by zsock once, after the last message.
 func (b *Broker) Closed(batch *zsock.Batch, z *zsock.Conn, err error) {
 	z.User.(*conn).ended(batch, err)
@@ -195,9 +207,9 @@ func (c *conn) tellWorker(batch *zsock.Batch, bad *mdp.Error) {
 	}
 }
 
-// headRoom is where the frames before a body are written. It is pooled because
-// what it points to is seen by the connection's security, an interface: on the
-// stack it would be moved to the heap with every message.
+// headRoom is where the frames before a body are written: one for each batch that is
+// sent with. What it points to is seen by the connection's security, an interface, so on
+// the stack it would be moved to the heap with every message.
 type headRoom struct {
 	frames  [maxHeadFrames][]byte
 	scratch [mdp.MaxHead]byte
@@ -208,7 +220,14 @@ type headRoom struct {
 // delimiter, header, command, address, empty frame.
 const maxHeadFrames = mdp.MaxEnvelope + 6
 
-var headRooms = sync.Pool{New: func() any { return new(headRoom) }}
+func roomOf(batch *zsock.Batch) *headRoom {
+	room, _ := batch.User.(*headRoom)
+	if room == nil {
+		room = new(headRoom)
+		batch.User = room
+	}
+	return room
+}
 
 // send writes one command and a body to the connection. It never blocks. The
 // token of a request for a foreign worker becomes its address frame.
@@ -219,8 +238,7 @@ func (c *conn) send(batch *zsock.Batch, cmd *mdp.Command, body zsock.Body) error
 
 // sendNumbered is send for what is taken back if it was never written.
 func (c *conn) sendNumbered(batch *zsock.Batch, cmd *mdp.Command, body zsock.Body) (number uint32, err error) {
-	room := headRooms.Get().(*headRoom)
-	defer headRooms.Put(room)
+	room := roomOf(batch)
 	if cmd.Role == mdp.Worker && cmd.Kind == mdp.Request && cmd.Dialect != mdp.Native {
 		cmd.Address = mdp.AppendAddress(room.address[:0], cmd.Head.Token)
 	}

@@ -60,8 +60,7 @@ func (e *echoWorker) Message(batch *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
 func (*echoWorker) Closed(*zsock.Batch, *zsock.Conn, error) {}
 
 func reply(batch *zsock.Batch, c *zsock.Conn, cmd *mdp.Command, body zsock.Body) {
-	room := headRooms.Get().(*headRoom) // the benchmarks' peers must not allocate either
-	defer headRooms.Put(room)
+	room := roomOf(batch) // the benchmarks' peers must not allocate either
 	if err := c.Send(batch, mdp.Append(room.frames[:0], room.scratch[:], cmd), body); err != nil {
 		panic(err)
 	}

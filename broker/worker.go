@@ -260,7 +260,7 @@ func (s *service) settle(batch *zsock.Batch, r *request, cmd *mdp.Command, m *zs
 	switch {
 	case status == mdp.OK:
 		if cmd.Role == mdp.Worker { // of a peer's answer, most may be waiting
-			run := s.b.now() - r.started
+			run := r.last.worker.conn.arrival() - r.started
 			s.mean.add(run)
 			s.runs.add(run)
 		}
@@ -282,7 +282,7 @@ func (s *service) settle(batch *zsock.Batch, r *request, cmd *mdp.Command, m *zs
 	}
 	err := mdp.AnswerError(cmd).(*mdp.Error)
 	if status == mdp.AppError && cmd.Role == mdp.Worker {
-		s.runs.add(s.b.now() - r.started)
+		s.runs.add(r.last.worker.conn.arrival() - r.started)
 	}
 	switch {
 	case cmd.Role == mdp.Worker:

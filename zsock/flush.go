@@ -22,6 +22,8 @@ const heavy = 8_192
 // about to flush leaves that to them. A batch that was sent with must therefore be
 // flushed, soon.
 type Batch struct {
+	User any // the sender's, for what it needs with every message
+
 	first  []*Conn // those that precede others
 	dirty  []*Conn
 	sent   int  // messages since the last Flush
