@@ -21,11 +21,13 @@ const (
 	stride    = 20
 )
 
-// given are the bases handed out in this process: neighbours in time do not meet.
+// given are the bases handed out in this process: neighbours in time do not meet. Those
+// of other test processes have a socket without a file that nobody else can have: else
+// one would look whether a port is free while the other has just been told that it is.
 var given sync.Map
 
 // FreePorts returns a port such that n ports from it on (at most 20) are free on
-// 127.0.0.1 now.
+// 127.0.0.1, and no other test's until this one ends.
 func FreePorts(t testing.TB, n int) (base int) {
 	t.Helper()
 	if n > stride {
@@ -33,9 +35,18 @@ func FreePorts(t testing.TB, n int) (base int) {
 	}
 	for range 1000 {
 		base = firstPort + stride*rand.IntN((endPort-firstPort)/stride)
-		if _, taken := given.LoadOrStore(base, true); !taken && allFree(base, n) {
+		if _, taken := given.LoadOrStore(base, true); taken {
+			continue
+		}
+		claim, err := net.Listen("unix", fmt.Sprintf("@mdmesh-test-ports-%d", base))
+		if err != nil {
+			continue // another process has it
+		}
+		if allFree(base, n) {
+			t.Cleanup(func() { _ = claim.Close() })
 			return base
 		}
+		_ = claim.Close()
 	}
 	t.Fatalf("no %d free ports in a row", n)
 	return 0
