@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -185,6 +186,23 @@ func (d *daemon) status() []supervisor.ChildStatus {
 		d.t.Fatalf("status: exit code %d, %v, stderr %q", code, err, errs)
 	}
 	return children
+}
+
+// started waits until all children are up: they are started one after another.
+func (d *daemon) started() []supervisor.ChildStatus {
+	d.t.Helper()
+	end := time.After(guard)
+	for {
+		children := d.status()
+		if !slices.ContainsFunc(children, func(c supervisor.ChildStatus) bool { return c.State != "up" }) {
+			return children
+		}
+		select {
+		case <-end:
+			d.t.Fatalf("not all children were up within %v: %v", guard, children)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 const sleepers = `

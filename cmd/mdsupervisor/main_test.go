@@ -62,7 +62,7 @@ func TestLifeAndCommands(t *testing.T) {
 		}
 	}
 
-	children := d.status()
+	children := d.started()
 	if code, out, errs := call(t, "shutdown", "--socket", d.socket); code != 0 || out != "" || errs != "" {
 		t.Errorf("shutdown: exit code %d, stdout %q, stderr %q", code, out, errs)
 	}
@@ -88,7 +88,7 @@ func TestSignalsEndAll(t *testing.T) {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
 			d := start(t, file(t, folder(t), sleepers))
-			children := d.status()
+			children := d.started()
 			if err := d.cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}
@@ -162,6 +162,7 @@ func TestHTTP(t *testing.T) {
 		}
 		return resp.StatusCode, string(body)
 	}
+	d.started()
 	code, body := get("/status")
 	var children []supervisor.ChildStatus
 	if err := json.Unmarshal([]byte(body), &children); code != 200 || err != nil || !reflect.DeepEqual(children, d.status()) {

@@ -29,7 +29,7 @@ func TestHangupReloads(t *testing.T) {
 	dir := folder(t)
 	path := file(t, dir, sleepers)
 	d := start(t, path)
-	before := d.status()
+	before := d.started()
 	hangUp := func() {
 		t.Helper()
 		if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
@@ -53,7 +53,7 @@ func TestHangupReloads(t *testing.T) {
 	}
 	file(t, dir, fewer)
 	hangUp()
-	after := d.status()
+	after := d.started()
 	if len(after) != 2 || after[0] != before[0] || after[1].Name != "new" || after[1].State != "up" || !gone(before[1].PID) || !gone(before[2].PID) {
 		t.Errorf("another file: %v, were %v", after, before)
 	}
