@@ -100,6 +100,7 @@ func TestTheSlowestEnds(t *testing.T) {
 			t.Errorf("closed for %v", err)
 		}
 		slow.ended()
+		synctest.Wait() // the listener counts it once it has let go of it
 		if n := l.Counters().Open; n != 2 {
 			t.Errorf("%d connections are left", n)
 		}
