@@ -231,7 +231,7 @@ var rows = []struct {
 // Markdown is the README's table.
 func (p *Peers) Markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Calls per second, and in brackets the CPU time of the broker per call in us; bodies of 64 octets unless stated; client, broker\nand worker are processes of their own on one machine: %s.\nMedians of %d interleaved rounds of %s; all are built with profiles; answers of 64 KiB are given back (`Reply.Release`). %s.\n\n",
+	fmt.Fprintf(&b, "Calls per second, and in brackets the CPU time of the broker per call in us; bodies of 64 octets unless stated; client, broker\nand worker are processes of their own on one machine: %s.\nMedians of %d interleaved rounds of %s; those in Go are built with profiles; answers of 64 KiB are given back (`Reply.Release`). %s.\n\n",
 		p.Machine, p.Rounds, p.Duration, p.versions())
 	b.WriteString("| blocking calls |")
 	for _, c := range columns {

@@ -55,30 +55,41 @@ func (w *words) take(fd int) (empty, over bool) {
 	return false, err != syscall.EINTR
 }
 
+// maxThere is how much is taken from the pipe at once, in octets: as much as a pipe
+// holds. A program that never stops talking must not keep its worker here.
+const maxThere = 64 << 10
+
+// takeAll takes what is there. Callers hold mu.
+func (w *words) takeAll() {
+	raw, err := w.pipe.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		for range maxThere / len(w.room) {
+			if empty, over := w.take(int(fd)); empty || over {
+				return
+			}
+		}
+	})
+}
+
 // forget drops what was said so far.
 func (w *words) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if raw, err := w.pipe.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) {
-			for range maxForgotten / len(w.room) {
-				if empty, over := w.take(int(fd)); empty || over {
-					return
-				}
-			}
-		})
-	}
+	w.takeAll()
 	w.tail.buf = w.tail.buf[:0]
 }
 
-// maxForgotten is how much is taken from the pipe at once, in octets: as much as a pipe
-// holds. A program that never stops talking must not keep its worker here.
-const maxForgotten = 64 << 10
-
 // finish waits for the last words, but not for long: somebody else may hold the pipe.
+// What is there by then is taken, however late its reader was.
 func (w *words) finish(grace time.Duration) {
 	_ = w.pipe.SetReadDeadline(time.Now().Add(grace))
 	<-w.done
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.takeAll()
 }
 
 func (w *words) String() string {
