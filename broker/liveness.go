@@ -278,7 +278,9 @@ func (c *conn) sayAlive(batch *zsock.Batch, now int64) {
 			worker.sayBeat(batch)
 		}
 	case c.client.Load() != nil:
-		if silent >= interval && !c.watch.idle || silent >= int64(idleInterval) {
+		// Who is still sending a large request waits for an answer already.
+		waits := !c.watch.idle || c.watch.heard == now
+		if waits && silent >= interval || silent >= int64(idleInterval) {
 			c.sendControl(batch, &mdp.Command{Role: mdp.Client, Kind: mdp.Heartbeat})
 		}
 	}

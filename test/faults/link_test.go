@@ -130,10 +130,7 @@ func TestDribblingHandshake(t *testing.T) {
 // are run once: the link is slow, and nobody is dead.
 func TestSlowLink(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]relay.Fault{
-		"slow": {Rate: 1 << 20},
-		"long": {Delay: 700 * time.Millisecond, Chunk: 1000},
-	} {
+	for name, fault := range slow {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			undisturbed(t, func() error {
@@ -149,6 +146,37 @@ func TestSlowLink(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A slow link to a client: neither side takes the other for gone while a large body is
+// on its way, in either direction, though the broker has nothing to answer yet.
+func TestSlowLinkToAClient(t *testing.T) {
+	t.Parallel()
+	for name, fault := range slow {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			undisturbed(t, func() error {
+				listen := fmt.Sprintf("tcp://127.0.0.1:%d", meshproc.FreePorts(t, 1))
+				r := rig.Relay(t, listen)
+				r.Fault(relay.Up, fault)
+				r.Fault(relay.Down, fault)
+				b := rig.StartBrokerAt(t, listen, "--advertise", r.Endpoint()) // or the client would go round it
+				p := rig.Pairs(t, b, listen)
+				p.Client = rig.Client(t, r.Endpoint())
+				err := ranOnce(t, b, rig.Do(t.Context(), p.Client, p.Call("echo", large)))
+				if n := p.Client.Counters(); err == nil && (n.Silences != 0 || n.Retries != 0) {
+					err = fmt.Errorf("the client counted %+v", n)
+				}
+				return err
+			})
+		})
+	}
+}
+
+// slow is what makes large take several seconds.
+var slow = map[string]relay.Fault{
+	"slow": {Rate: 1 << 20},
+	"long": {Delay: 700 * time.Millisecond, Chunk: 1000},
 }
 
 // large takes 4.5 s each way at 1 MiB/s.
