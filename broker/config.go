@@ -68,7 +68,7 @@ type Config struct {
 
 // Limits that are not configurable.
 const (
-	maxDeliveries   = 3                       // tries of one at-least-once request in all
+	maxAttempts     = 3                       // tries of one at-least-once request in all, its client's included
 	maxRefusals     = 16                      // NOT_TAKEN answers one request may collect
 	homeHops        = 2                       // brokers a request may visit beyond its home
 	foreignInterval = 2500 * time.Millisecond // slowest heartbeat expected of a foreign worker (zguide)

@@ -141,13 +141,13 @@ func (b *Broker) Poison() []Poison {
 func (s *service) poisoned(r *request, why string) {
 	b := s.b
 	who := r.last.String()
-	b.note(hclog.Warn, "request given up", "service", s.name, "request", r.id.String(), "attempts", r.deliveries, "reason", why, "worker", who)
+	b.note(hclog.Warn, "request given up", "service", s.name, "request", r.id.String(), "attempts", r.nextAttempt()-1, "reason", why, "worker", who)
 	b.poisonMu.Lock()
 	defer b.poisonMu.Unlock()
 	if len(b.poison) >= poisonKept {
 		b.poison = append(b.poison[:0], b.poison[1:]...)
 	}
-	b.poison = append(b.poison, Poison{ID: r.id.String(), Service: s.name, Attempts: r.deliveries, Octets: r.size, Reason: why, Worker: who, AtMs: b.now() / 1e6})
+	b.poison = append(b.poison, Poison{ID: r.id.String(), Service: s.name, Attempts: int(r.nextAttempt() - 1), Octets: r.size, Reason: why, Worker: who, AtMs: b.now() / 1e6})
 }
 
 // String names a holder for people.

@@ -272,7 +272,7 @@ func (s *service) lost(batch *zsock.Batch, r *request, status mdp.Status, why st
 		s.enqueue(r)
 	case len(r.holders) > 0: // a suspect still may
 	default:
-		if r.deliveries >= maxDeliveries {
+		if r.spent() {
 			status = mdp.WorkerLost
 			s.poisoned(r, why)
 		}
@@ -283,7 +283,7 @@ func (s *service) lost(batch *zsock.Batch, r *request, status mdp.Status, why st
 // mayRedeliver: only the home broker tries again; never what must run once, what
 // has sent a partial (unless the caller can restart), or what had its tries.
 func (s *service) mayRedeliver(r *request) bool {
-	return !r.once() && !r.guest() && r.deliveries < maxDeliveries &&
+	return !r.once() && !r.guest() && !r.spent() &&
 		(r.partials == 0 || r.flags&mdp.FlagRestartable != 0)
 }
 
@@ -316,7 +316,7 @@ func (s *service) giveBack(batch *zsock.Batch, r *request) {
 	r.uncount()
 	switch {
 	case r.waits(), r.trusted(nil):
-	case r.deliveries >= maxDeliveries:
+	case r.spent():
 		s.lost(batch, r, mdp.WorkerLost, "refused after others were lost")
 	case r.flags&mdp.FlagNoWait != 0 && !s.offered(s.b.now()):
 		s.fail(batch, r, &mdp.Error{Status: mdp.NoWorker, Text: "nobody takes the request", MayHaveRun: r.mayHaveRun()})

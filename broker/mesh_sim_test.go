@@ -360,11 +360,11 @@ func (r *asked) judge() error {
 		return fmt.Errorf("%d outcomes", len(r.outcomes))
 	}
 	switch {
-	case last > maxDeliveries:
+	case last > maxAttempts:
 		return fmt.Errorf("attempt %d", last)
 	case r.flags&mdp.FlagOnce != 0 && (last > 1 || r.runs > 1):
 		return fmt.Errorf("once: attempt %d, %d runs", last, r.runs)
-	case r.runs > maxDeliveries:
+	case r.runs > maxAttempts:
 		return fmt.Errorf("%d runs", r.runs)
 	case len(r.outcomes) == 1 && r.outcomes[0] == mdp.OK && r.runs == 0:
 		return fmt.Errorf("answered without having run")

@@ -77,6 +77,27 @@ func TestThreeAttempts(t *testing.T) {
 	})
 }
 
+// The tries that a client has made elsewhere count.
+func TestAttemptsElsewhereCount(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		c := m.client(b, "c")
+		h := c.ask("s", "x", func(h *mdp.Head) { h.Attempt = 2 })
+		for _, attempt := range []uint16{2, 3} {
+			w := m.worker(b, "s", 1)
+			if r := w.take(); r.Head.Attempt != attempt {
+				t.Errorf("attempt %d, want %d", r.Head.Attempt, attempt)
+			}
+			w.close()
+		}
+		c.failed(h, mdp.WorkerLost, true)
+		if p := b.State().Poison; len(p) != 1 || p[0].Attempts != 3 {
+			t.Errorf("poison %+v", p)
+		}
+		m.empty(b)
+	})
+}
+
 func TestPoisonRingIsBounded(t *testing.T) {
 	b, err := New(Config{Listen: []string{"tcp://x:1"}})
 	if err != nil {

@@ -105,6 +105,10 @@ func (r *request) nextAttempt() uint16 {
 	return uint16(min(int(r.attempt)+r.deliveries, math.MaxUint16))
 }
 
+// spent tells whether the request has had all its tries, those before it came here
+// included.
+func (r *request) spent() bool { return r.deliveries > 0 && r.nextAttempt() > maxAttempts }
+
 // collects tells whether partials are kept until the final answer comes: MDP/0.1
 // knows a single reply, and so does a call made inside the process.
 func (o *origin) collects() bool {

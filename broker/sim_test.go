@@ -280,12 +280,12 @@ func (h *history) judge() error {
 		if len(at) > 1 {
 			return fmt.Errorf("attempt %d was started %d times", attempt, len(at))
 		}
-		if attempt > maxDeliveries {
+		if attempt > maxAttempts {
 			return fmt.Errorf("attempt %d", attempt)
 		}
 	}
 	switch {
-	case starts > maxDeliveries:
+	case starts > maxAttempts:
 		return fmt.Errorf("%d starts", starts)
 	case h.flags&mdp.FlagOnce != 0 && starts > 1:
 		return fmt.Errorf("must run once, ran %d times", starts)

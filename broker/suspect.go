@@ -237,7 +237,7 @@ func (w *worker) moveHeld(batch *zsock.Batch, now int64) (moved bool) {
 // takes it back from a suspect, though it may have run. What its home would have to
 // fail stays, as our own requests do.
 func (r *request) mayGoHome() bool {
-	return r.guest() && !r.once() && r.attempt < maxDeliveries &&
+	return r.guest() && !r.once() && r.attempt < maxAttempts &&
 		(r.partials == 0 || r.flags&mdp.FlagRestartable != 0)
 }
 

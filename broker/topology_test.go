@@ -96,7 +96,7 @@ func (c *crowd) judge(text string, reply *client.Reply, err error, once bool) {
 	}
 	seen := map[int]bool{}
 	for _, attempt := range runs {
-		if seen[attempt] || attempt < 1 || attempt > maxDeliveries {
+		if seen[attempt] || attempt < 1 || attempt > maxAttempts {
 			c.t.Errorf("%s ran as attempts %v", text, runs)
 		}
 		seen[attempt] = true
@@ -239,7 +239,7 @@ func TestTroubledLink(t *testing.T) {
 					}
 				}
 				for text, runs := range c.runs {
-					if len(runs) > maxDeliveries {
+					if len(runs) > maxAttempts {
 						t.Errorf("%s ran %d times", text, len(runs))
 					}
 				}

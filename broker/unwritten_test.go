@@ -52,7 +52,7 @@ func TestManyWorkersLeaveAtOnce(t *testing.T) {
 	inBubble(t, func(m *mesh) {
 		b := m.broker("b")
 		c := m.client(b, "c")
-		const workers = 2 * maxDeliveries
+		const workers = 2 * maxAttempts
 		for range workers {
 			m.worker(b, "s", 2)
 		}

@@ -9,31 +9,64 @@ import (
 	"github.com/mdmesh/mdmesh/mdp"
 )
 
-// The broker counts attempts as well: the next one of the client is the next of all.
+// The broker counts attempts as well: the next one of the client is the next of all, as
+// answers and parts of answers tell.
 func TestAttemptsGoOnFromTheBrokers(t *testing.T) {
 	oneThenTwo(t, func(t *testing.T, m *mesh) {
-		done := m.do(t.Context(), client.Call{Service: "echo", Restartable: true})
+		done := m.do(t.Context(), client.Call{Service: "echo"})
 		r := m.brokers[0].Expect(mdp.Request)
-		r.Head.Attempt = 3
+		r.Head.Attempt = 2
 		r.Fail(&mdp.Error{Status: mdp.PeerLost, MayHaveRun: true})
 		r = m.brokers[0].Expect(mdp.Request)
-		if r.Head.Attempt != 4 {
-			t.Errorf("attempt %d after 3 of the broker", r.Head.Attempt)
+		if r.Head.Attempt != 3 {
+			t.Errorf("attempt %d after 2 of the broker", r.Head.Attempt)
 		}
-		r.Head.Attempt = 5
+		r.Answer(mdp.Final, []byte("done"))
+		o := <-done
+		o.mustAnswer(t, "done")
+
+		done = m.do(t.Context(), client.Call{Service: "echo", Restartable: true})
+		r = m.brokers[0].Expect(mdp.Request)
+		r.Head.Attempt = 2
 		r.Answer(mdp.Partial, []byte("of a second worker"))
 		synctest.Wait()
 		m.brokers[0].Stop()
 		r = m.brokers[1].Expect(mdp.Request)
-		if r.Head.Attempt != 6 {
-			t.Errorf("attempt %d after a partial of attempt 5", r.Head.Attempt)
+		if r.Head.Attempt != 3 {
+			t.Errorf("attempt %d after a partial of attempt 2", r.Head.Attempt)
 		}
 		r.Answer(mdp.Partial, []byte("anew"))
 		r.Answer(mdp.Final, []byte("done"))
-		o := <-done
+		o = <-done
 		o.mustAnswer(t, "done")
-		if len(o.reply.Partials) != 1 || string(o.reply.Partials[0][0]) != "anew" || o.reply.Attempt != 6 {
+		if len(o.reply.Partials) != 1 || string(o.reply.Partials[0][0]) != "anew" || o.reply.Attempt != 3 {
 			t.Errorf("%+v", o.reply)
+		}
+	})
+}
+
+// A request has three attempts in all, whoever has made them: the caller is told how
+// the third one ended. What never ran was none.
+func TestThreeAttemptsInAll(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, m *mesh) {
+		lost := &mdp.Error{Status: mdp.PeerLost, Text: "gone", MayHaveRun: true}
+		done := m.do(t.Context(), echoCall)
+		m.brokers[0].Expect(mdp.Hello)
+		m.brokers[0].Expect(mdp.Request).Fail(lost)
+		m.brokers[0].Expect(mdp.Request).Fail(mdp.Errorf(mdp.NotTaken, "not now"))
+		m.brokers[0].Expect(mdp.Request).Fail(lost)
+		r := m.brokers[0].Expect(mdp.Request)
+		if r.Head.Attempt != 3 {
+			t.Errorf("attempt %d is the third", r.Head.Attempt)
+		}
+		r.Fail(lost)
+		o := <-done
+		o.mustFail(t, mdp.PeerLost, true)
+		if text := o.err.Error(); !strings.Contains(text, "gone; not tried again: it has had all its 3 attempts") {
+			t.Errorf("%q does not say why", text)
+		}
+		if n := m.Counters(); n.Retries != 3 || n.Unretried != 0 {
+			t.Errorf("%+v", n)
 		}
 	})
 }

@@ -3,7 +3,6 @@ package client
 import (
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -41,6 +40,9 @@ func retryable(e *mdp.Error, once, partials bool) bool {
 	return false
 }
 
+// maxAttempts is how many tries a request has in all, those of brokers included.
+const maxAttempts = 3
+
 // counts tells whether the next try is a new attempt: whether the last one may have
 // begun somewhere. What was not taken has not.
 func counts(e *mdp.Error) bool {
@@ -70,8 +72,11 @@ func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error, attempt uint16
 		return
 	}
 	if counts(e) {
-		x.attempt = max(x.attempt, x.answered, attempt)
-		x.attempt += min(1, math.MaxUint16-x.attempt)
+		if x.attempt = max(x.attempt, x.answered, attempt); x.attempt >= maxAttempts && e.MayHaveRun {
+			c.finish(x, because(e, "not tried again: it has had all its %d attempts", maxAttempts))
+			return
+		}
+		x.attempt = min(x.attempt, maxAttempts-1) + 1
 		x.mayRun = x.mayRun || e.MayHaveRun
 	}
 	now := c.now()
@@ -82,7 +87,7 @@ func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error, attempt uint16
 	}
 	if !free && !c.budget.spend(now) {
 		c.counters.unretried.Add(1)
-		c.finish(x, overBudget(e))
+		c.finish(x, because(e, "not tried again: the retry budget is spent (1 in %d of recent calls, at least %d a second)", budgetShare, budgetMinimum))
 		return
 	}
 	c.counters.retries.Add(1)
@@ -112,14 +117,14 @@ func (c *Client) next(x *exchange, from *link, e *mdp.Error, now instant) (to *l
 	return c.active, at, from == nil || from.down && x.refusals == 0
 }
 
-// overBudget is e, saying why it was not tried again.
-func overBudget(e *mdp.Error) *mdp.Error {
-	spent := *e
-	if spent.Text != "" {
-		spent.Text += "; "
+// because is e, saying why it was not tried again.
+func because(e *mdp.Error, format string, args ...any) *mdp.Error {
+	last := *e
+	if last.Text != "" {
+		last.Text += "; "
 	}
-	spent.Text += fmt.Sprintf("not tried again: the retry budget is spent (1 in %d of recent calls, at least %d a second)", budgetShare, budgetMinimum)
-	return &spent
+	last.Text += fmt.Sprintf(format, args...)
+	return &last
 }
 
 // unreachable is why x, being without a link, could not be sent; nil if it could.
