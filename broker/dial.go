@@ -17,6 +17,7 @@ import (
 const (
 	dialTimeout = 2 * time.Second
 	dialPause   = 500 * time.Millisecond // at most, with full jitter
+	selfPause   = time.Minute            // where a name leads to this broker: it may lead elsewhere one day
 	maxCost     = 10 * time.Second
 )
 
@@ -145,9 +146,9 @@ func (b *Broker) dialPeer(ctx context.Context, d *dial) {
 			return
 		}
 		b.setPeerError(d, err)
+		pause := backoff.Next()
 		if errors.Is(err, errSelf) {
-			b.log.Error("peer link refused: the endpoint leads to this broker itself; remove it from --peer", "endpoint", d.endpoint)
-			return
+			pause = selfPause
 		}
 		if text := err.Error(); text != last && !errors.Is(err, errDuplicate) {
 			last = text
@@ -157,7 +158,7 @@ func (b *Broker) dialPeer(ctx context.Context, d *dial) {
 			backoff.Reset()
 			last = ""
 		}
-		if !b.sleepUnlinked(ctx, d, backoff.Next()) {
+		if !b.sleepUnlinked(ctx, d, pause) {
 			return
 		}
 	}

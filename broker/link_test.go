@@ -15,20 +15,6 @@ import (
 	"github.com/mdmesh/mdmesh/zsock/memsock"
 )
 
-func TestSelfLinkIsRefused(t *testing.T) {
-	inBubble(t, func(m *mesh) {
-		b := m.broker("b", peers("b"))
-		m.pass(30 * time.Second)
-		if n := len(b.upLinks()); n != 0 {
-			t.Errorf("%d links to itself", n)
-		}
-		p := b.Peers()
-		if len(p) != 1 || p[0].State != "down" || p[0].Error != errSelf.Error() {
-			t.Errorf("peers %+v", p)
-		}
-	})
-}
-
 // Where both dial at once there is one link in the end, the same for both, and
 // nobody goes on dialling.
 func TestBothDial(t *testing.T) {

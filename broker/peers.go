@@ -53,7 +53,7 @@ const (
 
 // Reasons for which a link may not be.
 var (
-	errSelf      = errors.New("the endpoint leads to this broker itself")
+	errSelf      = errors.New("the endpoint leads to this broker itself: remove it from --peer")
 	errDuplicate = errors.New("second link to the same broker")
 	errDisplaced = errors.New("displaced by the link to the configured endpoint")
 	errManyLinks = errors.New("too many links")
