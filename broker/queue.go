@@ -140,29 +140,51 @@ func (r *request) before(other *request) bool {
 }
 
 // after finds the first request that may be taken among those that have skip others
-// before them, as clients take turns of one, or nil. It looks at so many at most.
+// before them, as clients take turns of one, or nil. It looks at so many at most; where
+// there are too many to walk past, at later ones.
 func (q *queue) after(skip, looks int, may func(*request) bool) *request {
 	if q.n <= skip {
 		return nil
 	}
 	depth, deeper := skip/q.turns.n, skip%q.turns.n
-	looked := 0
-	for l := q.turns.first; l != nil && looked < looks; l = l.turn.next {
+	steps := looks
+	for l := q.turns.first; l != nil && looks > 0; l = l.turn.next {
 		d := depth
 		if deeper > 0 {
 			deeper--
 			d++
 		}
-		r := l.requests.first
-		for ; r != nil && looked < looks && (d > 0 || !may(r)); r = r.waiting.next {
-			looked++
-			d--
-		}
-		if r != nil && d <= 0 && may(r) {
-			return r
+		for r := l.past(d, &steps); r != nil && looks > 0; r = r.waiting.next {
+			if may(r) {
+				return r
+			}
+			looks--
 		}
 	}
 	return nil
+}
+
+// past is the first request of the line that has skip others before it, or nil. If that
+// is more steps away from both ends than there are left, it is a later one.
+func (l *line) past(skip int, steps *int) *request {
+	behind := l.requests.n - 1 - skip
+	if behind < 0 {
+		return nil
+	}
+	if skip <= behind && skip <= *steps {
+		*steps -= skip
+		r := l.requests.first
+		for ; skip > 0; skip-- {
+			r = r.waiting.next
+		}
+		return r
+	}
+	r := l.requests.last
+	for n := min(behind, *steps); n > 0; n-- {
+		*steps--
+		r = r.waiting.prev
+	}
+	return r
 }
 
 // sweep forgets the lines of clients that wait for nothing.

@@ -108,3 +108,70 @@ func TestQueueAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// lines makes a queue of lines of these lengths.
+func lines(lengths ...int) *queue {
+	var q queue
+	var clock uint64
+	q.init(&clock, false)
+	for _, n := range lengths {
+		l := q.line(&conn{})
+		for at := range n {
+			l.insert(nil, &request{entered: int64(at), size: 1})
+		}
+	}
+	return &q
+}
+
+// before tells how many requests of its line are before r.
+func before(r *request) (n int) {
+	for r = r.waiting.prev; r != nil; r = r.waiting.prev {
+		n++
+	}
+	return n
+}
+
+// The first request behind so many is found from whichever end of its line is nearer.
+// However long the queue, only so many are walked past and looked at: then it is one
+// farther behind, and never one before.
+func TestAfter(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		lengths := rapid.SliceOfN(rapid.IntRange(1, 60), 1, 4).Draw(t, "lengths")
+		q := lines(lengths...)
+		skip := rapid.IntRange(0, q.n+2).Draw(t, "skip")
+		looks := rapid.IntRange(1, 40).Draw(t, "looks")
+		every := rapid.IntRange(1, 5).Draw(t, "every")
+		looked := 0
+		r := q.after(skip, looks, func(r *request) bool {
+			looked++
+			return looked%every == 0
+		})
+		if looked > looks {
+			t.Fatalf("%d were looked at, of at most %d", looked, looks)
+		}
+		if r == nil {
+			if skip < q.n && every == 1 && len(lengths) == 1 {
+				t.Fatal("none is found")
+			}
+			return
+		}
+		depth := skip / len(lengths)
+		if n := before(r); n < depth {
+			t.Fatalf("one with %d before it in its line is found behind %d in each", n, depth)
+		}
+		if steps := min(depth, lengths[0]-1-depth); len(lengths) == 1 && every == 1 && steps <= looks && before(r) != depth {
+			t.Fatalf("one with %d before it is found; one with %d is %d steps away", before(r), depth, steps)
+		}
+	})
+}
+
+// A backlog so long that its middle is out of reach still has something to hand over.
+func TestAfterFarFromBothEnds(t *testing.T) {
+	t.Parallel()
+	q := lines(10_000)
+	r := q.after(5_000, maxLookedThrough, func(*request) bool { return true })
+	if r == nil || before(r) < 5_000 {
+		t.Errorf("found %v", r)
+	}
+}
