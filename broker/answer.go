@@ -67,7 +67,16 @@ func (s *service) conclude(batch *zsock.Batch, r *request, err *mdp.Error, body 
 	default:
 		s.b.count.foreignUnanswered.Add(1)
 	}
+	s.noteEnd(r, statusOf(err))
 	s.finish(batch, r)
+}
+
+// statusOf is OK for a request that was answered.
+func statusOf(err *mdp.Error) mdp.Status {
+	if err == nil {
+		return mdp.OK
+	}
+	return err.Status
 }
 
 // address fills in what the asking side knows its request by.

@@ -182,6 +182,7 @@ func cloneFrames(frames [][]byte) [][]byte {
 // silence: their protocol has no word for it. A peer is told the state of the
 // service, which is locked, or nil when there is none to tell of.
 func (c *conn) refuse(batch *zsock.Batch, s *service, err *mdp.Error) {
+	c.noteRefusal(err)
 	if c.cmd.Dialect != mdp.Native {
 		c.b.count.foreignUnanswered.Add(1)
 		return
@@ -220,10 +221,16 @@ func (c *conn) cancel(batch *zsock.Batch) {
 	ref.s.mu.Lock()
 	defer ref.s.mu.Unlock()
 	if r := ref.s.table.find(ref.token); r != nil && r.from.conn == c {
-		ref.s.stats.Cancelled++
 		if r.from.detached {
 			c.b.detached.drop(r.id)
 		}
-		ref.s.finish(batch, r)
+		ref.s.cancelled(batch, r)
 	}
+}
+
+// cancelled ends a request for which nobody waits any more.
+func (s *service) cancelled(batch *zsock.Batch, r *request) {
+	s.stats.Cancelled++
+	s.noteEnd(r, mdp.Cancelled)
+	s.finish(batch, r)
 }

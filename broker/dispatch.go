@@ -395,6 +395,5 @@ func (s *service) clientGone(batch *zsock.Batch, r *request) {
 		}
 		return
 	}
-	s.stats.Cancelled++
-	s.finish(batch, r)
+	s.cancelled(batch, r)
 }

@@ -122,6 +122,7 @@ func (b *Broker) endLocal(ref requestRef, call *localCall, late bool) *mdp.Error
 	} else {
 		ref.s.stats.Cancelled++
 	}
+	ref.s.noteEnd(r, err.Status)
 	ref.s.finish(&batch, r)
 	return err
 }

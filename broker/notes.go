@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/mdmesh/mdmesh/mdp"
 )
 
 // notes are log lines of those who must not wait. A log may be slow, or stand still
@@ -37,6 +39,32 @@ func (b *Broker) note(level hclog.Level, text string, args ...any) {
 	select {
 	case n.wake <- struct{}{}:
 	default:
+	}
+}
+
+// noteEnd notes how a request ended, where the log is to tell that much: who had it
+// last, in which attempt, how long ago it entered the mesh and was last handed out.
+// Whoever ends a request calls it before finish, with the service's mutex held.
+func (s *service) noteEnd(r *request, status mdp.Status) {
+	if !s.b.log.IsDebug() {
+		return
+	}
+	now, ran, last := s.b.now(), int64(0), r.last
+	if n := len(r.holders); n > 0 {
+		last = r.holders[n-1]
+	}
+	if r.mayHaveRun() {
+		ran = now - r.started
+	}
+	s.b.note(hclog.Debug, "request ended", "service", s.name, "request", r.id.String(), "status", status.String(), "attempt", last.attempt,
+		"holder", last.String(), "age-us", (now-r.entered)/1e3, "ran-us", ran/1e3, "octets", r.size)
+}
+
+// noteRefusal is noteEnd of a request that was not taken in: the one just read.
+func (c *conn) noteRefusal(err *mdp.Error) {
+	if c.b.log.IsDebug() {
+		c.b.note(hclog.Debug, "request refused", "service", string(c.cmd.Service), "request", c.cmd.Head.ID.String(), "status", err.Status.String(),
+			"remote", c.z.Peer().Remote, "reason", err.Text)
 	}
 }
 

@@ -1,13 +1,16 @@
 package broker
 
 import (
+	"bytes"
 	"context"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/mdmesh/mdmesh/client"
+	"github.com/mdmesh/mdmesh/mdp"
 	mdworker "github.com/mdmesh/mdmesh/worker"
 )
 
@@ -72,5 +75,47 @@ func TestBrokerWithAStuckLog(t *testing.T) {
 		if _, err := c.Call(ctx, "echo", []byte("hello")); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// At level debug each request has a line that tells how it ended, and at info none.
+func TestRequestsAreNoted(t *testing.T) {
+	for level, want := range map[hclog.Level][]string{
+		hclog.Info:  nil,
+		hclog.Debug: {"status=OK attempt=2", "status=NO_WORKER remote=", "status=CANCELLED attempt=1"},
+	} {
+		t.Run(level.String(), func(t *testing.T) {
+			var log bytes.Buffer
+			inBubble(t, func(m *mesh) {
+				b, stop := m.mortal("b", func(c *Config) { c.Logger = hclog.New(&hclog.LoggerOptions{Output: &log, Level: level}) })
+				c, lost := m.client(b, "c"), m.worker(b, "s", 1)
+				h := c.ask("s", "x")
+				lost.take()
+				lost.close()
+				w := m.worker(b, "s", 1)
+				w.answer(w.take(), "y")
+				c.answered(h, mdp.OK, "y")
+				c.failed(c.ask("nobody", "x", flags(mdp.FlagNoWait)), mdp.NoWorker, false)
+				h = c.ask("s", "x")
+				w.take()
+				c.cancelRequest(h)
+				m.settle()
+				stop()
+				var got []string
+				for _, line := range strings.Split(log.String(), "\n") {
+					if _, facts, ok := strings.Cut(line, " request "); ok {
+						got = append(got, facts)
+					}
+				}
+				if len(got) != len(want) {
+					t.Fatalf("%d lines: %q", len(got), got)
+				}
+				for i, facts := range got {
+					if !strings.Contains(facts, want[i]) || !strings.Contains(facts, " request=0") {
+						t.Errorf("line %d tells %q, not %q", i, facts, want[i])
+					}
+				}
+			})
+		})
 	}
 }
