@@ -173,6 +173,42 @@ func TestSlowLinkToAClient(t *testing.T) {
 	}
 }
 
+// A slow link between brokers: a request that is handed on over it is run once, though
+// it takes longer than liveness, each way.
+func TestSlowLinkBetweenBrokers(t *testing.T) {
+	t.Parallel()
+	for name, fault := range slow {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			undisturbed(t, func() error {
+				far := rig.StartBroker(t)
+				r := rig.Relay(t, far.Requests)
+				r.Fault(relay.Up, fault)
+				r.Fault(relay.Down, fault)
+				home := rig.StartBrokerAt(t, "tcp://127.0.0.1:0", "--peer", r.Endpoint())
+				p := rig.Pairs(t, far, far.Requests)
+				p.Client = rig.Client(t, home.Requests)
+				if o := rig.Do(t.Context(), p.Client, p.Call("echo")); o.Err != nil {
+					return o.Err
+				}
+				o := rig.Do(t.Context(), p.Client, p.Call("echo", large))
+				if o.Err != nil || o.Attempt != 1 {
+					return fmt.Errorf("answered in attempt %d: %w", o.Attempt, o.Err)
+				}
+				for _, b := range []*rig.Broker{home, far} {
+					if got := balance(t, b); got.Requests != 2 || got.Answered != 2 || got.Redelivered != 0 {
+						return fmt.Errorf("the books say %+v", got)
+					}
+				}
+				if n := home.State(t).Counters["sessions_expired"]; n != 0 {
+					return fmt.Errorf("%d sessions expired", n)
+				}
+				return nil
+			})
+		})
+	}
+}
+
 // slow is what makes large take several seconds.
 var slow = map[string]relay.Fault{
 	"slow": {Rate: 1 << 20},
