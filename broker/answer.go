@@ -181,8 +181,7 @@ func (s *service) collect(batch *zsock.Batch, r *request, body zsock.Body) {
 	}
 	r.from.octets += int64(body.Size())
 	r.from.kept += size
-	s.bytes += size
-	s.b.held.Add(size)
+	s.hold(r, size)
 	r.from.collected = append(r.from.collected, body.Hold())
 }
 
@@ -191,8 +190,7 @@ func (s *service) forgetCollected(r *request) {
 	for _, p := range r.from.collected {
 		p.Release()
 	}
-	s.bytes -= r.from.kept
-	s.b.held.Add(-r.from.kept)
+	s.hold(r, -r.from.kept)
 	r.from.collected, r.from.octets, r.from.kept = nil, 0, 0
 }
 

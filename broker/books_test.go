@@ -45,8 +45,17 @@ func (m *mesh) empty(b *Broker) {
 }
 
 // checkTotals verifies, of a broker that holds nothing, that every request it took came
-// to one end.
+// to one end, and is on nobody's account.
 func (b *Broker) checkTotals() error {
+	accounts := []*account{&b.inside, &b.orphaned}
+	for _, c := range b.allConns() {
+		accounts = append(accounts, &c.account)
+	}
+	for i, a := range accounts {
+		if n := a.Load(); n != 0 {
+			return fmt.Errorf("account %d has %d octets of nothing", i, n)
+		}
+	}
 	c := b.Counters()
 	if ended := c["answered"] + c["failed"] + c["returned"] + c["cancelled"]; ended != c["requests"] {
 		return fmt.Errorf("%d requests, but %d ends: %d answered, %d failed, %d returned, %d cancelled",

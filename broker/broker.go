@@ -53,6 +53,8 @@ type Broker struct {
 	detached  detached
 	count     counters
 	held      atomic.Int64  // octets of all requests
+	inside    account       // of these, calls made inside the process
+	orphaned  account       // and detached requests whose client has gone
 	partly    *zsock.Budget // of large messages that have not come whole
 	draining  atomic.Bool
 	httpCalls atomic.Int32 // being served
@@ -208,10 +210,6 @@ func (b *Broker) Bound() []Bound {
 // takes the mutex of every service: a broker that is well has one every 20 ms. It
 // grows from New on until Run.
 func (b *Broker) Pulse() time.Duration { return time.Duration(b.now() - b.turned.Load()) }
-
-// Held is the memory that requests and parts of answers take, in octets: what
-// Config.MaxTotalBytes bounds.
-func (b *Broker) Held() int64 { return b.held.Load() }
 
 // Unread is what waits for peers that do not read as fast as it comes, in octets: what
 // Config.MaxUnread bounds.

@@ -49,7 +49,8 @@ type Config struct {
 	// octets of memory (of the body, rounded up, and 512 each); default 100,000 and 256 MiB.
 	MaxRequests int
 	MaxBytes    int64
-	// MaxTotalBytes bounds what all services hold; default 1 GiB.
+	// MaxTotalBytes bounds what all services hold; default 1 GiB. From half of it on, what
+	// one connection holds is bounded by a quarter of what is free.
 	MaxTotalBytes int64
 	// MaxUnfinished bounds the memory of large messages that have not come whole yet,
 	// over all connections, in octets; more ends the connection of the slowest. Default 1 GiB.

@@ -29,6 +29,8 @@ type conn struct {
 	sent   atomic.Uint32
 	asking atomic.Int32 // questions that wait for the clerk
 
+	account account // of the requests that came by this connection
+
 	// The following belong to the ticker (liveness.go).
 	watch watch
 

@@ -212,8 +212,7 @@ func (s *service) finish(batch *zsock.Batch, r *request) {
 		c.disown(r)
 	}
 	s.forgetCollected(r)
-	s.bytes -= r.size
-	s.b.held.Add(-r.size)
+	s.hold(r, -r.size)
 	s.table.release(r)
 }
 
@@ -388,6 +387,7 @@ func (s *service) late(r *request) *mdp.Error {
 func (s *service) clientGone(batch *zsock.Batch, r *request) {
 	if r.from.detached {
 		r.from.conn = nil
+		s.orphan(r)
 		if limit := s.b.now() + int64(s.b.cfg.BusyLimit); r.deadline == 0 || r.deadline > limit {
 			s.wheel.remove(r) // nobody is left to give it up
 			r.deadline = limit

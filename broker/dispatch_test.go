@@ -185,7 +185,7 @@ func TestBounds(t *testing.T) {
 	}{
 		"requests":     {func(c *Config) { c.MaxRequests = 2 }, 2},
 		"octets":       {func(c *Config) { c.MaxBytes = 3 * (costOf(1000) + requestCost) }, 3},
-		"octets total": {func(c *Config) { c.MaxTotalBytes = 4 * (costOf(1000) + requestCost) }, 4},
+		"octets total": {func(c *Config) { c.MaxTotalBytes = 8 * (costOf(1000) + requestCost) }, 4}, // of one client: half
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(m *mesh) {

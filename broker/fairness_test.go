@@ -282,7 +282,7 @@ func TestFloodMakesRoomOrNothing(t *testing.T) {
 	}{
 		"enough":             {func(c *Config) { c.MaxBytes = 10 * unit }, unit * 9 / 2, 5},
 		"not enough":         {func(c *Config) { c.MaxBytes = 10 * unit }, unit * 11 / 2, 0},
-		"not enough for all": {func(c *Config) { c.MaxRequests, c.MaxBytes, c.MaxTotalBytes = 10, 100*unit, 10*unit }, unit * 19 / 2, 0},
+		"not enough for all": {func(c *Config) { c.MaxRequests, c.MaxBytes, c.MaxTotalBytes = 10, 100*unit, 20*unit }, unit * 39 / 2, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(m *mesh) {

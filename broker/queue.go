@@ -1,10 +1,6 @@
 package broker
 
-import (
-	"time"
-
-	"github.com/mdmesh/mdmesh/zsock"
-)
+import "time"
 
 // Bounds on a client's turn.
 const (
@@ -262,44 +258,4 @@ func (s *service) findLongest() *line {
 		}
 	}
 	return s.longest.line
-}
-
-// full tells whether the service has no room for one more request of this size.
-func (s *service) full(size int64) bool {
-	return s.queued() >= s.b.cfg.MaxRequests || s.bytes+size > s.b.cfg.MaxBytes && s.table.live > 0
-}
-
-// makeRoom makes room in a full service for a client that has little waiting, at the
-// cost of the one that has most: its newest requests are refused with BUSY, if that
-// makes enough room before the asking client has about as much.
-func (s *service) makeRoom(batch *zsock.Batch, client *conn, size int64) {
-	l := s.findLongest()
-	if l == nil {
-		return
-	}
-	mine := s.own.lines[client]
-	if client != nil && client.link.Load() != nil {
-		mine = s.guests.lines[client]
-	}
-	for range s.canGive(l, mine, size) {
-		s.stats.Busy++
-		s.b.count.displaced.Add(1)
-		s.fail(batch, l.requests.last, busy("the queue of the service is full, and most of it is this client's"))
-	}
-}
-
-// canGive is how many of its newest requests l has to give to make room for one more of
-// this size in mine, which may be nil; 0 if it cannot: nothing is refused for nothing.
-func (s *service) canGive(l, mine *line, size int64) int {
-	cfg := &s.b.cfg
-	least := mine.share(cfg) + max(1/float64(cfg.MaxRequests), float64(size)/float64(cfg.MaxBytes))
-	given, octets := 0, int64(0)
-	for r := l.requests.last; l.requests.n-given > 1 && !r.mayHaveRun() && least < share(l.requests.n-given, l.octets-octets, cfg); r = r.waiting.prev {
-		given++
-		octets += r.size
-		if s.queued()-given < cfg.MaxRequests && s.bytes-octets+size <= cfg.MaxBytes && s.b.held.Load()-octets+size <= cfg.MaxTotalBytes {
-			return given
-		}
-	}
-	return 0
 }

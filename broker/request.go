@@ -24,6 +24,7 @@ type request struct {
 	attempt uint16 // of the first delivery; the client may have tried before
 	body    zsock.Body
 	size    int64
+	account *account // on which it counts
 
 	entered    int64    // broker clock; earlier by the time spent at other brokers
 	started    int64    // last delivery

@@ -3,10 +3,8 @@ package broker
 import (
 	"math/rand/v2"
 	"sync"
-	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
-	"github.com/mdmesh/mdmesh/zsock"
 )
 
 // service is one service name with all that belongs to it: its workers, the
@@ -164,36 +162,6 @@ func (s *service) unusedLocked() bool {
 		}
 	}
 	return s.workers.n == 0 && s.table.live == 0
-}
-
-// admit makes room for one request that keeps size octets of body and envelope, or says
-// why there is none. Client is the connection it came by, nil for this process.
-func (s *service) admit(batch *zsock.Batch, client *conn, size, now int64) (*request, *mdp.Error) {
-	size += requestCost
-	if s.full(size) {
-		s.makeRoom(batch, client, size)
-	}
-	switch {
-	case s.queued() >= s.b.cfg.MaxRequests:
-		s.stats.Busy++
-		return nil, busy("the queue of the service is full")
-	case s.bytes+size > s.b.cfg.MaxBytes && s.table.live > 0:
-		s.stats.Busy++
-		return nil, busy("the service holds its maximum of octets")
-	case s.b.held.Load()+size > s.b.cfg.MaxTotalBytes:
-		s.stats.Busy++
-		return nil, busy("the broker holds its maximum of octets")
-	}
-	r := s.table.take()
-	r.service, r.size, r.entered = s, size, now
-	s.bytes += size
-	s.b.held.Add(size)
-	s.stats.Requests++
-	return r, nil
-}
-
-func busy(text string) *mdp.Error {
-	return &mdp.Error{Status: mdp.Busy, Text: text, RetryAfter: 100 * time.Millisecond}
 }
 
 // offered tells whether anybody, here or at a peer, takes such requests.

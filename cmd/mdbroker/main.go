@@ -124,7 +124,7 @@ func (o *options) limits(f *pflag.FlagSet) {
 	bytes(&o.maxMessage, "max-message", d.MaxMessage, "largest message, such as 64MiB")
 	f.IntVar(&o.cfg.MaxRequests, "max-requests", d.MaxRequests, "requests queued for one service; more are answered BUSY")
 	bytes(&o.maxBytes, "max-bytes", d.MaxBytes, "octets of memory for the requests of one service; more are answered BUSY")
-	bytes(&o.maxTotal, "max-total-bytes", d.MaxTotalBytes, "octets of memory for all requests held; more are answered BUSY")
+	bytes(&o.maxTotal, "max-total-bytes", d.MaxTotalBytes, "octets of memory for all requests held; more are answered BUSY, and from half of it on more than a quarter of what is free on one connection")
 	bytes(&o.maxUnfinished, "max-unfinished", d.MaxUnfinished, "octets of memory for large messages that have not come whole; more, and the slowest sender is cut off")
 	bytes(&o.maxUnread, "max-unread", d.MaxUnread, "octets of answers and events, each half, that wait for peers which read too slowly; more are dropped")
 	f.IntVar(&o.cfg.MaxServices, "max-services", d.MaxServices, "services known at once; more are refused")
