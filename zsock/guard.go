@@ -172,10 +172,7 @@ func (g *guard) lastLook() bool {
 		return false
 	}
 	g.looked = true
-	_ = g.Conn.SetDeadline(time.Now().Add(lastLook))
-	if g.ctx.Err() != nil { // it may have ended in between, and its deadline was overruled
-		_ = g.Conn.SetDeadline(longAgo)
-	}
+	setDeadline(g.ctx, g.Conn, time.Now().Add(lastLook))
 	return true
 }
 

@@ -46,29 +46,37 @@ type link struct {
 }
 
 // shake does the whole handshake on nc within cfg.HandshakeTimeout or until ctx
-// ends. It closes nc when it fails.
+// ends, which also cuts short what is said to a peer that is refused. It closes nc
+// when it fails.
 func shake(ctx context.Context, nc net.Conn, cfg *Config, server bool) (*link, error) {
 	tune(nc)
 	deadline := time.Now().Add(cfg.HandshakeTimeout)
 	_ = nc.SetDeadline(deadline.Add(-min(lastLook, cfg.HandshakeTimeout/2))) // the last look is within the time
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(longAgo) })
+	defer stop()
 	g := &guard{Conn: nc, ctx: ctx, mech: cfg.mechanism(cfg.Type, server)}
 	l, err := openGuarded(g, cfg, server)
-	if !stop() && err == nil {
-		err = ctx.Err()
-	}
-	if err == nil {
+	if err == nil && stop() {
 		_ = nc.SetDeadline(time.Time{})
 		return l, nil
 	}
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	} else if g.sent && (errors.Is(err, ErrMetadata) || errors.Is(err, ErrSocketType) || errors.Is(err, ErrIdentity)) {
-		_ = nc.SetDeadline(earlier(deadline, time.Now().Add(lingerTime)))
+		setDeadline(ctx, nc, earlier(deadline, time.Now().Add(lingerTime)))
 		sayError(nc, err)
 	}
 	_ = nc.Close()
 	return nil, classify(err)
+}
+
+// setDeadline bounds what comes next on nc. The end of ctx, which sets one as well, goes
+// before it: it may have come in between, and is not to be overruled.
+func setDeadline(ctx context.Context, nc net.Conn, t time.Time) {
+	_ = nc.SetDeadline(t)
+	if ctx.Err() != nil {
+		_ = nc.SetDeadline(longAgo)
+	}
 }
 
 // openGuarded runs zmq4's handshake over g. The recover is the second line: the
@@ -129,7 +137,7 @@ func classify(err error) error {
 
 // sayError tells the peer why it is refused. It then reads a little of what the
 // peer still sends: closing with unread octets would make the kernel take the
-// ERROR command back. The deadlines of nc bound it all.
+// ERROR command back. The deadlines of nc bound it all: until it is over, the handshake is not.
 func sayError(nc net.Conn, why error) {
 	text := why.Error()
 	text = text[:min(len(text), 255)]

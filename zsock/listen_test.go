@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -75,6 +76,44 @@ func TestConnectionLimits(t *testing.T) {
 		waitFor(t, func() bool { return l.Counters().Open == 2 })
 		open(t, tr, l, "DEALER", 0)
 		receive(t, h.opened)
+	})
+}
+
+// Whoever is told why it is refused, and does not hang up, is a handshake until then: the
+// oldest gives way to others, and the end of the listener waits for none.
+func TestRefusedStrangersCountAsHandshakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memsock.New()
+		l, err := Listen("tcp://broker:0", Config{Type: Router, MaxHandshakes: 2, Network: n}, newRecorder())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		began := time.Now()
+		var refused []*rawPeer
+		for range 5 {
+			p := &rawPeer{Conn: connect(t, transport{network: n}, l), t: t}
+			p.write(say(ready("PUB")))
+			if rest := string(p.ended()); !strings.Contains(rest, "\x05ERROR") {
+				t.Errorf("told %q", rest)
+			}
+			refused = append(refused, p)
+			synctest.Wait()
+		}
+		for i, p := range refused {
+			if _, err := p.Write([]byte{0}); (err != nil) != (i < 3) {
+				t.Errorf("stranger %d writes: %v", i, err)
+			}
+		}
+		if got := l.Counters(); got.Handshaking != 2 || got.Refused["max-handshakes"] != 3 || len(got.Failed) != 0 {
+			t.Errorf("counters %+v", got)
+		}
+		cancel()
+		if err := receive(t, done); err != nil || time.Since(began) != 0 {
+			t.Errorf("ended after %v: %v", time.Since(began), err)
+		}
 	})
 }
 
