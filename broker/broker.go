@@ -238,7 +238,7 @@ func (b *Broker) endpoints(role string) (out []string) {
 }
 
 func (b *Broker) socketConfig(t zsock.SocketType) zsock.Config {
-	return zsock.Config{Type: t, MaxMessage: b.cfg.MaxMessage, Unfinished: b.partly, Shared: true, Network: b.cfg.Network, Logger: b.log}
+	return zsock.Config{Type: t, MaxMessage: b.cfg.MaxMessage, MaxConns: b.cfg.MaxConnections, Unfinished: b.partly, Shared: true, Network: b.cfg.Network, Logger: b.log}
 }
 
 // requestSocket is of connections that carry requests and answers. Whoever is owed

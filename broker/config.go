@@ -60,6 +60,9 @@ type Config struct {
 	MaxUnread int64
 	// MaxServices bounds the number of services; default 10,000.
 	MaxServices int
+	// MaxConnections bounds the open connections of each endpoint; default 16,384. From
+	// half of it on one host, which all of this machine are, may have four for each free one.
+	MaxConnections int
 
 	// Logger is optional.
 	Logger hclog.Logger
@@ -129,6 +132,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxServices == 0 {
 		c.MaxServices = 10_000
 	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = 16_384
+	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
@@ -154,7 +160,7 @@ func (c Config) Validate() error {
 	}
 	for name, n := range map[string]int64{"foreign-ttl": int64(c.ForeignTTL), "busy-limit": int64(c.BusyLimit), "drain-timeout": int64(c.DrainTimeout),
 		"max-requests": int64(c.MaxRequests), "max-bytes": c.MaxBytes, "max-total-bytes": c.MaxTotalBytes,
-		"max-unfinished": c.MaxUnfinished, "max-unread": c.MaxUnread, "max-services": int64(c.MaxServices)} {
+		"max-unfinished": c.MaxUnfinished, "max-unread": c.MaxUnread, "max-services": int64(c.MaxServices), "max-connections": int64(c.MaxConnections)} {
 		if n < 0 {
 			return fmt.Errorf("%s is negative: use more than 0", name)
 		}

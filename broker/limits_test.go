@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -169,5 +170,24 @@ func TestWorkerThatSaysDrain(t *testing.T) {
 		w.quiet()
 		w.send(mdp.Command{Kind: mdp.Bye})
 		w.gone()
+	})
+}
+
+// Connections are bounded for each endpoint, and what is refused tells why.
+func TestConnectionsAreBounded(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", func(c *Config) { c.MaxConnections = 2 })
+		one, two := m.client(b, "one"), m.client(b, "two")
+		if _, err := zsock.Dial(context.Background(), b.Bound()[0].Endpoint, zsock.Config{Type: zsock.Dealer, Network: m.net.Host("three")}, one); err == nil {
+			t.Error("a third one is let in")
+		}
+		m.wantCount(b, "connections_refused", 1)
+		if got := b.State().Transport[0].Refused; got["max-conns"] != 1 {
+			t.Errorf("refused %v", got)
+		}
+		one.alive()
+		two.close()
+		m.pass(time.Second)
+		m.client(b, "three").alive()
 	})
 }

@@ -92,7 +92,7 @@ type Config struct {
 
 	Backlog *Backlog // bounds what is queued for all peers together; nil: nothing does
 
-	MaxConns      int // open connections per listener: 16,384; over it the newest is closed
+	MaxConns      int // open connections per listener: 16,384; over it the newest is closed, and from half of it on the newest of a host with more than four times what is free
 	MaxHandshakes int // unfinished handshakes per listener: 1,024; over it the oldest is closed
 
 	// Unfinished bounds the memory of large messages that are not complete, over all who

@@ -64,6 +64,7 @@ var (
 	ErrHandshakeTimeout error = &reason{"handshake-timeout", "handshake was not finished in time", ErrHandshake}
 	ErrMaxHandshakes    error = &reason{"max-handshakes", "too many pending handshakes: the oldest was closed", ErrHandshake}
 	ErrMaxConns         error = &reason{"max-conns", "too many connections", ErrHandshake}
+	ErrMaxOfHost        error = &reason{"max-of-host", "too many connections of one host", ErrHandshake}
 )
 
 // isTimeout tells a deadline that this side set from every other failure; the

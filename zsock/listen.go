@@ -31,7 +31,8 @@ type Listener struct {
 	stopped  bool      // StopAccepting, or Run is over
 	ended    bool      // Run is over: what still shakes hands is turned away
 	shaking  list.List // of *stranger, the oldest first
-	conns    map[*Conn]struct{}
+	conns    map[*Conn]host
+	hosts    map[host]int // of conns
 	counters ListenerCounters
 	warned   time.Time // when the last failed handshake was logged
 	quiet    int       // failed handshakes since then
@@ -40,6 +41,7 @@ type Listener struct {
 // stranger is a connection whose handshake is not finished.
 type stranger struct {
 	cancel context.CancelCauseFunc
+	from   host
 	gone   bool // taken off the list, to make room or because the handshake is over
 }
 
@@ -60,7 +62,8 @@ func Listen(endpoint string, cfg Config, h Handler) (*Listener, error) {
 		cfg:      cfg,
 		h:        h,
 		nl:       nl,
-		conns:    make(map[*Conn]struct{}),
+		conns:    make(map[*Conn]host),
+		hosts:    make(map[host]int),
 		counters: ListenerCounters{Refused: make(map[string]uint64), Failed: make(map[string]uint64)},
 	}, nil
 }
@@ -140,9 +143,8 @@ func (l *Listener) admit(ctx context.Context, nc net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.counters.Accepted++
-	if len(l.conns) >= l.cfg.MaxConns {
-		l.counters.Refused[reasonName(ErrMaxConns)]++
-		_ = nc.Close()
+	from := hostOf(nc.RemoteAddr())
+	if l.refusesLocked(nc, from) {
 		return
 	}
 	if l.shaking.Len() >= l.cfg.MaxHandshakes {
@@ -152,7 +154,7 @@ func (l *Listener) admit(ctx context.Context, nc net.Conn) {
 		l.counters.Refused[reasonName(ErrMaxHandshakes)]++
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	s := &stranger{cancel: cancel}
+	s := &stranger{cancel: cancel, from: from}
 	at := l.shaking.PushBack(s)
 	l.wg.Go(func() { l.meet(ctx, nc, s, at) })
 }
@@ -189,23 +191,47 @@ func (l *Listener) met(ctx context.Context, nc net.Conn, s *stranger, at *list.E
 	case err != nil:
 		l.counters.Failed[reasonName(err)]++
 		return true
-	case len(l.conns) >= l.cfg.MaxConns:
-		l.counters.Refused[reasonName(ErrMaxConns)]++
-		_ = nc.Close()
+	case l.refusesLocked(nc, s.from):
 	default:
 		l.counters.Opened++
 		c := newConn(k, &l.cfg, l.h, &l.tally)
-		l.conns[c] = struct{}{}
+		l.conns[c] = s.from
+		l.hosts[s.from]++
 		l.wg.Add(1)
 		c.Start(func() { l.left(c) })
 	}
 	return false
 }
 
+// freeOfHost is how many connections one host may have for each that is free, once half
+// are taken. One that takes what it can ends at four fifths of MaxConns.
+const freeOfHost = 4
+
+// refusesLocked closes a connection beyond the limits, and counts it. Whoever says nothing
+// stays: one host is not to take every place.
+func (l *Listener) refusesLocked(nc net.Conn, from host) bool {
+	var why error
+	switch open := len(l.conns); {
+	case open >= l.cfg.MaxConns:
+		why = ErrMaxConns
+	case open >= l.cfg.MaxConns/2 && l.hosts[from] >= freeOfHost*(l.cfg.MaxConns-open):
+		why = ErrMaxOfHost
+	default:
+		return false
+	}
+	l.counters.Refused[reasonName(why)]++
+	_ = nc.Close()
+	return true
+}
+
 // left is called when a connection has ended.
 func (l *Listener) left(c *Conn) {
 	l.mu.Lock()
+	from := l.conns[c]
 	delete(l.conns, c)
+	if l.hosts[from]--; l.hosts[from] == 0 {
+		delete(l.hosts, from)
+	}
 	l.mu.Unlock()
 	l.wg.Done()
 }

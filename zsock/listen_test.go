@@ -3,7 +3,9 @@ package zsock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"syscall"
@@ -115,6 +117,88 @@ func TestRefusedStrangersCountAsHandshakes(t *testing.T) {
 			t.Errorf("ended after %v: %v", time.Since(began), err)
 		}
 	})
+}
+
+// One host that connects and says nothing more takes no place that another one needs:
+// it ends at four fifths of them.
+func TestOneHostLeavesPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memsock.New()
+		h := newRecorder()
+		tr := transport{network: n, endpoint: "tcp://broker:0"}
+		l := listen(t, tr, Config{MaxConns: 100}, h)
+		from := func(host string) transport { return transport{network: n.Host(host)} }
+		for range 80 {
+			open(t, from("crowd"), l, "DEALER", 0)
+		}
+		synctest.Wait()
+		for range 30 {
+			(&rawPeer{Conn: connect(t, from("crowd"), l), t: t}).ended()
+		}
+		if got := l.Counters(); got.Open != 80 || got.Refused["max-of-host"] != 30 || len(got.Refused) != 1 {
+			t.Errorf("counters %+v", got)
+		}
+		for i := range 16 {
+			open(t, from("other"), l, "DEALER", 0)
+			synctest.Wait()
+			if got := l.Counters(); got.Open != 81+i {
+				t.Fatalf("%d are open", got.Open)
+			}
+		}
+		(&rawPeer{Conn: connect(t, from("other"), l), t: t}).ended()
+		for range 4 {
+			open(t, from(fmt.Sprint("third", l.Counters().Open)), l, "DEALER", 0)
+			synctest.Wait()
+		}
+		(&rawPeer{Conn: connect(t, from("late"), l), t: t}).ended()
+		if got := l.Counters(); got.Open != 100 || got.Refused["max-of-host"] != 31 || got.Refused["max-conns"] != 1 {
+			t.Errorf("counters %+v", got)
+		}
+	})
+}
+
+// What is told of places is by who is open now.
+func TestPlacesOfAHostComeFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memsock.New()
+		h := newRecorder()
+		tr := transport{network: n, endpoint: "tcp://broker:0"}
+		l := listen(t, tr, Config{MaxConns: 10}, h)
+		var peers []*rawPeer
+		for range 8 {
+			peers = append(peers, open(t, tr, l, "DEALER", 0))
+			synctest.Wait()
+		}
+		(&rawPeer{Conn: connect(t, tr, l), t: t}).ended()
+		for _, p := range peers {
+			_ = p.Close()
+			receive(t, h.closed)
+		}
+		synctest.Wait()
+		if len(l.hosts) != 0 {
+			t.Errorf("%v are remembered", l.hosts)
+		}
+		open(t, tr, l, "DEALER", 0)
+	})
+}
+
+func TestHostOf(t *testing.T) {
+	t.Parallel()
+	tcp := func(address string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address)) }
+	for want, addresses := range map[host][]net.Addr{
+		"192.0.2.7":         {tcp("192.0.2.7:1"), tcp("192.0.2.7:2"), tcp("[::ffff:192.0.2.7]:3")},
+		"192.0.2.8":         {tcp("192.0.2.8:1")},
+		"2001:db8:1:2::/64": {tcp("[2001:db8:1:2::1]:1"), tcp("[2001:db8:1:2:ffff::9]:1")},
+		"2001:db8:1:3::/64": {tcp("[2001:db8:1:3::1]:1")},
+		"fe80::/64":         {tcp("[fe80::1%eth0]:1")},
+		"here":              {tcp("127.0.0.1:1"), tcp("127.9.9.9:1"), tcp("[::1]:1"), &net.UnixAddr{Name: "@"}, &net.UnixAddr{Name: "/run/x"}},
+	} {
+		for _, a := range addresses {
+			if got := hostOf(a); got != want {
+				t.Errorf("%v is of host %q, want %q", a, got, want)
+			}
+		}
+	}
 }
 
 // shortNetwork has no descriptors for the first tries.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -100,6 +101,32 @@ func realEndpoint(endpoint string, bound net.Addr) string {
 		return endpoint
 	}
 	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// host is where connections come from that one may have made, as far as addresses tell.
+type host string
+
+// hostOf tells hosts apart by address; of IPv6, where each has many, by the network, the
+// first 64 bits. This machine is one host, whichever of its loopback addresses or socket
+// files it uses.
+func hostOf(a net.Addr) host {
+	if _, ok := a.(*net.UnixAddr); ok {
+		return "here"
+	}
+	name, _, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return host(a.String())
+	}
+	ip, err := netip.ParseAddr(name)
+	switch ip = ip.Unmap(); {
+	case err != nil:
+		return host(name)
+	case ip.IsLoopback():
+		return "here"
+	case ip.Is6():
+		return host(netip.PrefixFrom(ip.WithZone(""), 64).Masked().String())
+	}
+	return host(ip.String())
 }
 
 // tune sets what every TCP link gets, accepted or dialled. Failures are left

@@ -17,7 +17,7 @@ type ListenerCounters struct {
 	AcceptErrors uint64 // times accepting failed and was tried again
 	Opened       uint64 // handshakes that succeeded
 
-	Refused map[string]uint64 // accepted, and closed for a limit: "max-conns", "max-handshakes"
+	Refused map[string]uint64 // accepted, and closed for a limit: "max-conns", "max-of-host", "max-handshakes"
 	Failed  map[string]uint64 // handshakes that failed, by reason
 	Closed  map[string]uint64 // open connections that ended, by reason
 

@@ -128,6 +128,7 @@ func (o *options) limits(f *pflag.FlagSet) {
 	bytes(&o.maxUnfinished, "max-unfinished", d.MaxUnfinished, "octets of memory for large messages that have not come whole; more, and the slowest sender is cut off")
 	bytes(&o.maxUnread, "max-unread", d.MaxUnread, "octets of answers and events, each half, that wait for peers which read too slowly; more are dropped")
 	f.IntVar(&o.cfg.MaxServices, "max-services", d.MaxServices, "services known at once; more are refused")
+	f.IntVar(&o.cfg.MaxConnections, "max-connections", d.MaxConnections, "open connections of each endpoint; more are refused, and from half of it on those of a host with four for each that is free")
 }
 
 // complete makes the broker's configuration of the flags, and checks it.
@@ -145,6 +146,7 @@ func (o *options) complete() error {
 		{"drain-timeout", int64(c.DrainTimeout), "10s"}, {"max-message", c.MaxMessage, "64MiB"}, {"max-requests", int64(c.MaxRequests), "100000"},
 		{"max-bytes", c.MaxBytes, "256MiB"}, {"max-total-bytes", c.MaxTotalBytes, "1GiB"},
 		{"max-unfinished", c.MaxUnfinished, "1GiB"}, {"max-unread", c.MaxUnread, "1GiB"}, {"max-services", int64(c.MaxServices), "10000"},
+		{"max-connections", int64(c.MaxConnections), "16384"},
 	} {
 		if limit.n <= 0 {
 			return cli.Exitf(cli.Config, "--%s: give more than 0, such as %s", limit.flag, limit.such)

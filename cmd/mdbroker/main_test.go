@@ -24,7 +24,7 @@ func TestContract(t *testing.T) {
 		"name": "", "listen": "tcp://127.0.0.1:5555", "publish": "tcp://127.0.0.1:5556", "subscribe": "tcp://127.0.0.1:5557",
 		"http": "127.0.0.1:5580", "peer": "", "advertise": "", "heartbeat": "1s", "max-message": "64MiB",
 		"foreign-ttl": "1m0s", "busy-limit": "15m0s", "drain-timeout": "10s", "max-requests": "100000", "max-bytes": "256MiB",
-		"max-total-bytes": "1GiB", "max-unfinished": "1GiB", "max-unread": "1GiB", "max-services": "10000",
+		"max-total-bytes": "1GiB", "max-unfinished": "1GiB", "max-unread": "1GiB", "max-services": "10000", "max-connections": "16384",
 		"log-level": "info", "log-json": "false", "check-config": "false", "config": "", "insecure": "false",
 	} {
 		f := cmd.Flag(flag)
@@ -103,7 +103,7 @@ func TestCheckConfig(t *testing.T) {
 
 func TestBoundsAreRefused(t *testing.T) {
 	t.Parallel()
-	for _, flag := range []string{"heartbeat", "foreign-ttl", "busy-limit", "drain-timeout", "max-message", "max-requests", "max-bytes", "max-total-bytes", "max-unfinished", "max-unread", "max-services"} {
+	for _, flag := range []string{"heartbeat", "foreign-ttl", "busy-limit", "drain-timeout", "max-message", "max-requests", "max-bytes", "max-total-bytes", "max-unfinished", "max-unread", "max-services", "max-connections"} {
 		var out, talk bytes.Buffer
 		code := cli.Run(t.Context(), command(), []string{"--check-config", "--" + flag, "0"}, &out, &talk)
 		if code != cli.Config || !strings.Contains(talk.String(), "--"+flag+": give more than 0") || out.Len() > 0 {
