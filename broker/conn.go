@@ -74,15 +74,16 @@ type clientInfo struct {
 	hello    mdp.HelloMap
 }
 
-// Reasons for which the broker closes a connection.
+// Reasons for which the broker closes a connection, with the names by which /state
+// counts them (docs/PROTOCOL.md section 1).
 var (
-	errSilent   = errors.New("silent for three heartbeats")
-	errBye      = errors.New("said bye")
-	errDenied   = errors.New("denied")
-	errProtocol = errors.New("protocol error")
-	errDrained  = errors.New("broker is shutting down")
-	errHollow   = errors.New("answers no CANCEL")
-	errSlow     = errors.New("reads its answers too slowly")
+	errSilent   = zsock.NewReason("silent", "silent for three heartbeats")
+	errBye      = zsock.NewReason("bye", "said bye")
+	errDenied   = zsock.NewReason("denied", "denied")
+	errProtocol = zsock.NewReason("mdp", "protocol error") // "protocol" is ZMTP's
+	errDrained  = zsock.NewReason("drained", "broker is shutting down")
+	errHollow   = zsock.NewReason("hollow", "answers no CANCEL")
+	errSlow     = zsock.NewReason("slow", "reads its answers too slowly")
 )
 
 // Opened is called by zsock once the handshake is done.

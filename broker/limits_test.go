@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -189,5 +190,35 @@ func TestConnectionsAreBounded(t *testing.T) {
 		two.close()
 		m.pass(time.Second)
 		m.client(b, "three").alive()
+	})
+}
+
+// Connections that the broker ends are counted by why.
+func TestClosedConnectionsAreCountedByReason(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		hello := func(p *peer, service, name string) {
+			p.send(mdp.Command{Kind: mdp.Hello, Service: []byte(service), Map: mdp.EncodeMap(&mdp.HelloMap{Instance: "i", Name: name, Incarnation: name, Concurrency: 1})})
+			m.pass(2 * time.Second)
+			p.gone()
+		}
+		mute := m.client(b, "mute")
+		mute.mute.Store(true)
+		mute.ask("s", "x")
+		m.pass(5 * time.Second)
+		mute.gone()
+		parting := m.client(b, "parting")
+		parting.send(mdp.Command{Kind: mdp.Bye})
+		hello(m.client(b, "twice"), "", "")
+		hello(m.dial(b, "w", mdp.Worker, mdp.Native), "mmi.service", "")
+		hello(m.dial(b, "namesake", mdp.Peer, mdp.Native), "", "b")
+		left := m.client(b, "left")
+		left.close()
+		m.pass(time.Second)
+		got := b.State().Transport[0].Closed
+		want := map[string]uint64{"silent": 1, "bye": 1, "mdp": 1, "denied": 1, "twin": 1, "peer-closed": 1}
+		if !maps.Equal(got, want) {
+			t.Errorf("closed %v, want %v", got, want)
+		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mdmesh/mdmesh/mdp"
+	"github.com/mdmesh/mdmesh/zsock"
 )
 
 // LinkState is one link as listings show it.
@@ -51,17 +52,17 @@ const (
 	retiredLinger = int64(time.Second) // a link out of use is kept for answers at least so long
 )
 
-// Reasons for which a link may not be.
+// Reasons for which a link may not be, with their names for counters.
 var (
-	errSelf      = errors.New("the endpoint leads to this broker itself: remove it from --peer")
-	errDuplicate = errors.New("second link to the same broker")
-	errDisplaced = errors.New("displaced by the link to the configured endpoint")
-	errManyLinks = errors.New("too many links")
-	errTwin      = errors.New("another broker of the same name is linked: give each its own --name")
-	errDeaf      = errors.New("the peer does not hear us")
-	errUntrue    = errors.New("the peer takes requests and does not confirm them")
-	errFlood     = errors.New("the peer floods")
-	errBarred    = errors.New("barred for a while")
+	errSelf      = zsock.NewReason("self", "the endpoint leads to this broker itself: remove it from --peer")
+	errDuplicate = zsock.NewReason("duplicate", "second link to the same broker")
+	errDisplaced = zsock.NewReason("displaced", "displaced by the link to the configured endpoint")
+	errManyLinks = zsock.NewReason("many-links", "too many links")
+	errTwin      = zsock.NewReason("twin", "another broker of the same name is linked: give each its own --name")
+	errDeaf      = zsock.NewReason("deaf", "the peer does not hear us")
+	errUntrue    = zsock.NewReason("untrue", "the peer takes requests and does not confirm them")
+	errFlood     = zsock.NewReason("flood", "the peer floods")
+	errBarred    = zsock.NewReason("barred", "barred for a while")
 )
 
 // lost is what is remembered of a link that is gone. Guarded by Broker.mu.

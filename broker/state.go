@@ -35,7 +35,7 @@ type TransportState struct {
 	Errors      uint64            `json:"accept_errors"` // such as no free descriptors; tried again
 	Refused     map[string]uint64 `json:"refused"`
 	Failed      map[string]uint64 `json:"failed"` // handshakes
-	Closed      map[string]uint64 `json:"closed"`
+	Closed      map[string]uint64 `json:"closed"` // connections that were open: docs/PROTOCOL.md section 1
 }
 
 func (b *Broker) transport() []TransportState {

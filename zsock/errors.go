@@ -18,6 +18,22 @@ type reason struct {
 func (r *reason) Error() string { return "zsock: " + r.text }
 func (r *reason) Unwrap() error { return r.umbrella }
 
+// NewReason makes a reason for [Conn.Close] that [ListenerCounters] count by its name,
+// which is short, such as "silent", and none of those in this package. It is for
+// variables that are made once: a listener tells maxReasons names apart.
+func NewReason(name, text string) error {
+	return &named{text, &reason{name: name, text: text}}
+}
+
+// named is a reason of whoever uses this package, in its own words.
+type named struct {
+	text   string
+	reason *reason
+}
+
+func (n *named) Error() string { return n.text }
+func (n *named) Unwrap() error { return n.reason }
+
 // Errors of [Conn.Send]. They are returned as they are: sending is a hot path.
 var (
 	// ErrClosed says that the connection (or the listener) was closed on this side.

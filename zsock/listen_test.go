@@ -201,6 +201,34 @@ func TestHostOf(t *testing.T) {
 	}
 }
 
+// Whoever closes connections may name the reason. Names are bounded: what comes beyond
+// is counted all the same.
+func TestReasonsOfOthers(t *testing.T) {
+	t.Parallel()
+	late := NewReason("late", "it is late")
+	if wrapped := fmt.Errorf("closing: %w", late); late.Error() != "it is late" || !errors.Is(wrapped, late) || errors.Is(wrapped, NewReason("late", "it is late")) {
+		t.Errorf("%v", wrapped)
+	}
+	var tally tally
+	for range 2 {
+		tally.count(fmt.Errorf("closing: %w", late))
+		tally.count(ErrPeerClosed)
+		tally.count(errors.New("nameless"))
+		for i := range 2 * maxReasons {
+			tally.count(NewReason(fmt.Sprint("reason ", i), ""))
+		}
+	}
+	var got ListenerCounters
+	tally.fill(&got)
+	sum := uint64(0)
+	for _, n := range got.Closed {
+		sum += n
+	}
+	if got.Closed["late"] != 2 || got.Closed["peer-closed"] != 2 || got.Closed["reason 0"] != 2 || len(got.Closed) != maxReasons || sum != 2*(3+2*maxReasons) {
+		t.Errorf("closed %v", got.Closed)
+	}
+}
+
 // shortNetwork has no descriptors for the first tries.
 type shortNetwork struct {
 	*memsock.Net

@@ -8,7 +8,8 @@ import (
 )
 
 // ListenerCounters is a snapshot. Maps are keyed by the short names of reasons,
-// such as "peer-closed", "too-big" or "version"; there is a fixed set of them.
+// such as "peer-closed", "too-big" or "version": those in this package and those of
+// [NewReason]. What has none, or comes beyond maxReasons of them, is "other".
 type ListenerCounters struct {
 	Open        int // connections that are open now
 	Handshaking int // connections whose handshake is not finished
@@ -24,6 +25,9 @@ type ListenerCounters struct {
 	IgnoredMessages uint64 // unknown commands, and messages to a publisher that are no subscriptions
 	DroppedPongs    uint64 // PONGs not sent to peers that ping and do not read
 }
+
+// maxReasons bounds the names by which ends of connections are counted.
+const maxReasons = 64
 
 // tally counts what has no better place, for one listener or one dialled connection.
 type tally struct {
@@ -41,7 +45,11 @@ func (t *tally) count(why error) {
 	if t.closed == nil {
 		t.closed = make(map[string]uint64)
 	}
-	t.closed[reasonName(why)]++
+	name := reasonName(why)
+	if _, known := t.closed[name]; !known && len(t.closed) >= maxReasons {
+		name = otherReason
+	}
+	t.closed[name]++
 }
 
 func (t *tally) fill(s *ListenerCounters) {
@@ -50,6 +58,8 @@ func (t *tally) fill(s *ListenerCounters) {
 	defer t.mu.Unlock()
 	s.Closed = maps.Clone(t.closed)
 }
+
+const otherReason = "other"
 
 // reasonName is the counter name of err: that of the most specific reason it wraps.
 func reasonName(err error) string {
@@ -61,5 +71,5 @@ func reasonName(err error) string {
 	if r, ok := errors.AsType[*reason](err); ok {
 		return r.name
 	}
-	return "other"
+	return otherReason
 }
