@@ -40,7 +40,7 @@ type Config struct {
 	// offers its service, here or at a peer; default 60 s.
 	ForeignTTL time.Duration
 	// BusyLimit ends the session of a foreign worker that holds one request longer
-	// than this; default 15 min.
+	// than this, and a detached request this long after its client went away; default 15 min.
 	BusyLimit time.Duration
 	// DrainTimeout bounds the wait for outstanding requests on shutdown; default 10 s.
 	DrainTimeout time.Duration

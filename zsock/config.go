@@ -44,9 +44,11 @@ var talksTo = map[SocketType][]SocketType{
 // publishes tells the types whose peers send subscriptions.
 func (t SocketType) publishes() bool { return t == Pub || t == XPub }
 
-// Handler is told what happens on connections. Its methods run in the
-// connection's own reader goroutine, one after another per connection and in
-// parallel over connections; a handler that waits stops that connection only.
+// Handler is told what happens on connections. Its methods run in the goroutine that
+// reads the connection, one after another per connection and in parallel over
+// connections. That goroutine is the connection's own, and a handler that waits stops
+// that connection only, unless [Config].Shared says that it never waits: then it may
+// be a poller's, and all connections of the poller stand still with it.
 type Handler interface {
 	// Opened comes once, before any message.
 	Opened(c *Conn)

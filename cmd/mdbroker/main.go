@@ -115,7 +115,7 @@ func (o *options) limits(f *pflag.FlagSet) {
 	d := broker.Defaults()
 	f.DurationVar(&o.cfg.Heartbeat, "heartbeat", d.Heartbeat, "interval of native heartbeats, 50ms to 1m; three missed end a session")
 	f.DurationVar(&o.cfg.ForeignTTL, "foreign-ttl", d.ForeignTTL, "how long a request of an MDP/0.1 or 0.2 client waits while nobody offers its service")
-	f.DurationVar(&o.cfg.BusyLimit, "busy-limit", d.BusyLimit, "how long an MDP/0.1 or 0.2 worker may take for one request before its session ends")
+	f.DurationVar(&o.cfg.BusyLimit, "busy-limit", d.BusyLimit, "how long an MDP/0.1 or 0.2 worker may take for one request before its session ends, and how long a detached request whose client has gone may go on")
 	f.DurationVar(&o.cfg.DrainTimeout, "drain-timeout", d.DrainTimeout, "how long running requests may take on shutdown")
 	bytes := func(v *config.Bytes, name string, octets int64, usage string) {
 		*v = config.Bytes(octets)
