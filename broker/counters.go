@@ -15,6 +15,7 @@ type counters struct {
 	protocolErrors    atomic.Uint64 // commands that have no place where they came
 	strangers         atomic.Uint64 // worker commands without a session
 	servicesRefused   atomic.Uint64 // names beyond the bound
+	servicesLingering atomic.Uint64 // not forgotten: a link keeps its maximum of accounts
 	workersRefused    atomic.Uint64
 	unaskedReplies    atomic.Uint64 // replies to nothing the sender held
 	foreignUnanswered atomic.Uint64 // errors that MDP/0.1 and 0.2 cannot tell
@@ -67,7 +68,8 @@ func (b *Broker) Counters() map[string]uint64 {
 	c, f := &b.count, &b.count.forgotten
 	m := map[string]uint64{
 		"malformed": c.malformed.Load(), "probes": c.probes.Load(), "protocol_errors": c.protocolErrors.Load(),
-		"strangers": c.strangers.Load(), "workers_refused": c.workersRefused.Load(), "services_refused": c.servicesRefused.Load(), "unasked_replies": c.unaskedReplies.Load(),
+		"services_lingering": c.servicesLingering.Load(),
+		"strangers":          c.strangers.Load(), "workers_refused": c.workersRefused.Load(), "services_refused": c.servicesRefused.Load(), "unasked_replies": c.unaskedReplies.Load(),
 		"foreign_unanswered": c.foreignUnanswered.Load(), "answers_dropped": c.answersDropped.Load(),
 		"requests_refused": c.requestsRefused.Load(), "requests_unwritten": c.requestsUnwritten.Load(), "requests_returned": c.requestsReturned.Load(), "control_dropped": c.controlDropped.Load(),
 		"partials_dropped": c.partialsDropped.Load(), "sessions_expired": c.expired.Load(), "pauses": c.pauses.Load(),

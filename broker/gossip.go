@@ -212,7 +212,7 @@ func (g *gossip) tell(batch *zsock.Batch, s *service, links []*link, full bool, 
 		}
 		steps := st.steps(&g.words[i])
 		switch {
-		case full && steps == p.told && silent(&g.words[i].Load) && !g.words[i].behind && g.words[i].Seen == 0:
+		case full && steps == p.told && silent(&g.words[i].Load) && !g.words[i].behind && p.assured(p.link.refusedAt):
 			continue
 		case !full && !p.isNews(steps, now):
 			if p.owedAt != 0 {
@@ -222,6 +222,7 @@ func (g *gossip) tell(batch *zsock.Batch, s *service, links []*link, full bool, 
 		}
 		p.told = steps
 		p.confirmed()
+		p.toldAt = now
 		body := mdp.AppendState(g.bodies[p.link], &mdp.StateEntry{Service: s.nameFrame, Need: st.need, Once: st.once, Behind: g.words[i].behind, Load: g.words[i].Load})
 		if len(body) > maxStateBytes {
 			p.link.sendState(batch, body)
@@ -250,5 +251,6 @@ func (l *link) sendState(batch *zsock.Batch, body []byte) {
 	cmd := mdp.Command{Role: mdp.Peer, Kind: mdp.State, Dialect: mdp.Native, Head: mdp.Head{Token: l.b.stateSeq.Add(1)}}
 	if err := l.c.send(batch, &cmd, frame); err != nil {
 		l.b.count.controlDropped.Add(1) // counters are cumulative: the refresh makes up for it
+		l.refusedAt = l.b.now()
 	}
 }

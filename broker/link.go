@@ -35,6 +35,7 @@ type link struct {
 	foreign   atomic.Int32 // services known by the peer's word only
 
 	condition atomic.Pointer[condition]
+	kept      kept
 
 	eventsLost atomic.Uint64
 	flood      flood  // of the reader goroutine
@@ -44,7 +45,8 @@ type link struct {
 	toldPaused bool
 	health     health // of the ticker goroutine
 
-	due, routed  uint64 // these and toldInterest are of the gossip goroutine
+	due, routed  uint64 // these, toldInterest and refusedAt are of the gossip goroutine
+	refusedAt    int64  // broker clock, when the connection last refused a STATE
 	toldInterest string
 	eventsSent   uint64 // guarded by events.forwardMu
 	interest     atomic.Pointer[heard]
@@ -147,6 +149,10 @@ func (l *link) answer(batch *zsock.Batch, m *zsock.Msg) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.dead { // forgotten just now
+		l.b.count.unaskedReplies.Add(1)
+		return
+	}
 	p := s.routeTo(l)
 	s.hearFrom(l, &cmd.Head.Load, cmd.Head.Flags&mdp.FlagNeed != 0, p.once, l.b.now())
 	p.answered(batch, cmd, m)

@@ -158,7 +158,7 @@ func (t *ticks) sweep(now int64) {
 		s.sweep(&batch, now)
 		s.countSuspects(now)
 		s.countForeign(foreign)
-		unused := s.unusedLocked()
+		unused := s.unusedLocked(now)
 		s.mu.Unlock()
 		if unused {
 			t.b.forgetIfUnused(s)

@@ -56,7 +56,9 @@ type ledger struct {
 	markAt int64
 	owedAt int64 // when the first request came that it was not told of; 0: none
 
-	told told
+	told   told
+	toldAt int64 // when a STATE said so; 0: something was said since by a request or an answer
+	unsure bool  // what it was last told may not have got there
 }
 
 // told is what the neighbour was last told, as far as changes of it are news.
@@ -102,9 +104,20 @@ func (l *ledger) receive(now int64) {
 	}
 }
 
-// confirmed notes that the neighbour was told of all requests that came from it.
+// confirmed notes that the neighbour was told of all requests that came from it, and
+// how things stand here, by a message that its connection may yet refuse.
 func (l *ledger) confirmed() {
 	l.told.seen, l.owedAt = l.received, 0
+	l.toldAt, l.unsure = 0, true
+}
+
+// assured tells whether the neighbour has what it was last told: a STATE said it, and
+// none was refused since. It is not for the round in which that STATE is made.
+func (l *ledger) assured(refusedAt int64) bool {
+	if l.toldAt > refusedAt {
+		l.unsure = false
+	}
+	return !l.unsure
 }
 
 // hear takes over the neighbour's word about itself. It reports false if that

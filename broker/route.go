@@ -16,13 +16,15 @@ type route struct {
 	readAt   int64  // when that was noticed; 0: nothing that is not confirmed
 }
 
-// routeTo finds or adds the route to a peer. A link that is down gets no new one.
+// routeTo finds or adds the route to a peer, with the account of an earlier one. A link
+// that is down gets no new one, nor does a service that was forgotten.
 func (s *service) routeTo(l *link) *route {
 	if p := s.routeIfAny(l); p != nil {
 		return p
 	}
 	p := &route{service: s, link: l}
-	if !l.down.Load() {
+	if !l.down.Load() && !s.dead {
+		p.resume(l.kept.take(s.name))
 		s.routes = append(s.routes, p)
 	}
 	return p

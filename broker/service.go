@@ -46,6 +46,7 @@ type service struct {
 	onceWorkers int      // of scope mesh, that run what they get at most once
 	turning     bool     // some guests are still to be turned away
 	listed      bool     // among the broker's news
+	lingers     bool     // unused, but a link has no room for its account
 	draw        uint32   // who gets the odd idle place
 	around      []neighbour
 	views       []view // these two are only there to be used again
@@ -139,8 +140,8 @@ func (b *Broker) find(name []byte) *service {
 	return b.services[string(name)]
 }
 
-// forgetIfUnused takes a service without workers, requests or routes off the
-// broker, so that made-up names do not pile up.
+// forgetIfUnused takes a service without workers, requests or anything that peers say
+// of it off the broker, so that made-up names do not pile up.
 func (b *Broker) forgetIfUnused(s *service) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -148,16 +149,16 @@ func (b *Broker) forgetIfUnused(s *service) {
 		return
 	}
 	defer s.mu.Unlock()
-	if s.unusedLocked() {
+	if s.unusedLocked(b.now()) && s.keepAccounts() {
 		s.dead = true
 		b.count.forgotten.add(s.stats)
 		delete(b.services, s.name)
 	}
 }
 
-func (s *service) unusedLocked() bool {
+func (s *service) unusedLocked(now int64) bool {
 	for _, p := range s.routes {
-		if !p.silent() || p.sent > 0 || p.received > 0 || p.told.workers > 0 || p.told.queue > 0 || p.told.via > 0 || p.told.behind {
+		if !p.quiet(now) {
 			return false
 		}
 	}

@@ -1,0 +1,103 @@
+package broker
+
+import (
+	"hash/maphash"
+	"sync"
+)
+
+// A service that nobody uses any more is forgotten, or names that are used once, one for
+// each instance or session, would fill the broker. What was sent for it over a link and
+// got there is not: both sides count from the link's beginning, and one that began anew
+// would confirm less than it was sent. So the link keeps the two figures until the
+// name comes up again.
+
+// maxAccounts is how many names a link keeps the account of: some 3 MB. Of more, the service
+// stays known until the link ends.
+const maxAccounts = 100_000
+
+// account is what outlives a ledger: the requests sent and received for one service since
+// the link came up. All of them were confirmed, both ways.
+type account struct{ sent, received uint32 }
+
+// kept are the accounts of a link for services that were forgotten. A name has its account
+// here or its ledger in a service, never both. Only the ticker adds.
+type kept struct {
+	mu   sync.Mutex // a leaf; guards all
+	seed maphash.Seed
+	// By a hash of the name, which takes less room than names of 255 octets. Among
+	// so many of 64 bits, by a seed that nobody knows, two are hardly ever the same.
+	accounts map[uint64]account
+}
+
+func (k *kept) full() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.accounts) >= maxAccounts
+}
+
+func (k *kept) put(name string, a account) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.accounts == nil {
+		k.accounts, k.seed = make(map[uint64]account), maphash.MakeSeed()
+	}
+	k.accounts[maphash.String(k.seed, name)] = a
+}
+
+// take returns the account of a name, if there is one, and keeps it no longer.
+func (k *kept) take(name string) (a account) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.accounts) > 0 {
+		h := maphash.String(k.seed, name)
+		a = k.accounts[h]
+		delete(k.accounts, h)
+	}
+	return a
+}
+
+// used tells whether any request went to the neighbour or came from there.
+func (l *ledger) used() bool { return l.sent > 0 || l.received > 0 }
+
+// quiet tells whether the service is nothing to either side: neither has workers or
+// requests for it, as the other one knows, and all that was sent is confirmed. Of one
+// that was used the neighbour was told so long ago that it no longer goes by anything it
+// heard before: no request is on its way that finds no room for its name.
+func (l *ledger) quiet(now int64) bool {
+	t := &l.told
+	switch {
+	case !l.silent() || t.workers > 0 || t.queue > 0 || t.via > 0 || t.behind || l.unsure:
+		return false
+	case l.used():
+		return l.sent == l.load.Seen && l.received == t.seen && now-l.toldAt > staleAfter
+	}
+	return true
+}
+
+// resume goes on with the account of an earlier ledger of the same link.
+func (l *ledger) resume(a account) {
+	l.sent, l.received = a.sent, a.received
+	l.load.Seen, l.told.seen = a.sent, a.received
+}
+
+// keepAccounts leaves the accounts of a service that is to be forgotten with its links.
+// It reports false if one of them has no room, and leaves none then. The service's
+// mutex is held.
+func (s *service) keepAccounts() bool {
+	for _, p := range s.routes {
+		if p.used() && p.link.kept.full() {
+			if !s.lingers {
+				s.lingers = true
+				s.b.count.servicesLingering.Add(1)
+			}
+			return false
+		}
+	}
+	for _, p := range s.routes {
+		if p.used() {
+			p.link.kept.put(s.name, account{p.sent, p.received})
+		}
+	}
+	s.routes = nil
+	return true
+}
