@@ -58,7 +58,8 @@ type Config struct {
 	// MaxUnread bounds the octets of answers and events that wait for peers which do not
 	// read as fast as they come; answers and events may each be half of it. Default 1 GiB.
 	MaxUnread int64
-	// MaxServices bounds the number of services; default 10,000.
+	// MaxServices bounds the number of services; default 10,000. Those that linked brokers
+	// offer may be a quarter more, those that workers register half as many more.
 	MaxServices int
 	// MaxConnections bounds the open connections of each endpoint; default 16,384. From
 	// half of it on one host, which all of this machine are, may have four for each free one.

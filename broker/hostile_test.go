@@ -120,6 +120,36 @@ func TestWorkersHaveRoomForTheirNames(t *testing.T) {
 	})
 }
 
+// Names made up in requests hide no service that a peer offers; those that a peer makes
+// up as well keep no worker from registering.
+func TestPeersHaveRoomForTheirNames(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		a := m.broker("a", func(c *Config) { c.MaxServices = 8 })
+		b := m.broker("b", peers("a"))
+		m.up(a, 1)
+		m.up(b, 1)
+		bad, good := m.client(a, "bad"), m.client(a, "good")
+		for i := range 8 {
+			bad.ask(fmt.Sprint("made up ", i), "x")
+		}
+		bad.failed(bad.ask("one more", "x"), mdp.Busy, false)
+		w := m.worker(b, "s", 1)
+		m.pass(100 * time.Millisecond)
+		h := good.ask("s", "x", within(5*time.Second))
+		w.answer(w.take(), "y")
+		good.answered(h, mdp.OK, "y")
+		m.wantCount(a, "state_dropped", 0)
+
+		p := m.fakePeer(a, "p")
+		p.state("made up by a peer", mdp.Load{Workers: 1})
+		m.settle()
+		p.state("and another", mdp.Load{Workers: 1}) // the quarter is two
+		m.wantCount(a, "state_dropped", 1)
+		m.worker(a, "here", 1)
+		m.worker(a, "here, too", 1)
+	})
+}
+
 // A peer that repeats the HELLO of a linked one does not take its link.
 func TestForgedHelloTakesNoLink(t *testing.T) {
 	inBubble(t, func(m *mesh) {

@@ -239,7 +239,7 @@ func (l *link) serviceOf(e *mdp.StateEntry) *service {
 		l.foreign.Add(1) // the sweep counts both anew
 		l.b.foreign.Add(1)
 	}
-	s, refused := l.b.require(nil, e.Service, 0)
+	s, refused := l.b.require(nil, e.Service, l.b.roomForPeers())
 	if refused != nil {
 		l.b.count.stateDropped.Add(1)
 		return nil

@@ -89,8 +89,7 @@ func newService(b *Broker, name string) *service {
 
 // require finds or creates the service and returns it locked. The caller names
 // the one it used last, which is right nearly always. Room is how many services
-// beyond the bound this caller may still add: made-up names in requests must not
-// keep workers from registering.
+// beyond the bound this caller may still add (roomForPeers, roomForWorkers).
 func (b *Broker) require(recent *service, name []byte, room int) (*service, *mdp.Error) {
 	if recent != nil && recent.name == string(name) {
 		recent.mu.Lock()
@@ -111,6 +110,15 @@ func (b *Broker) require(recent *service, name []byte, room int) (*service, *mdp
 		s.mu.Unlock()
 	}
 }
+
+// roomForPeers is how many services beyond MaxServices peers' words may add: names made
+// up in requests must not keep a broker from learning what others offer. One peer's word
+// alone adds maxForeign at most.
+func (b *Broker) roomForPeers() int { return b.cfg.MaxServices / 4 }
+
+// roomForWorkers is how many beyond MaxServices workers may add: names made up in
+// requests, or by peers, must not keep them from registering.
+func (b *Broker) roomForWorkers() int { return b.cfg.MaxServices / 2 }
 
 func (b *Broker) findOrAdd(name []byte, room int) (*service, *mdp.Error) {
 	b.mu.RLock()

@@ -73,7 +73,7 @@ func (c *conn) register(batch *zsock.Batch, before *worker) {
 		w.credit = max(int(c.cmd.Head.Status), 1)
 		w.local = w.hello.Scope == "local"
 	}
-	s, err := c.b.require(nil, c.cmd.Service, c.b.cfg.MaxServices/4)
+	s, err := c.b.require(nil, c.cmd.Service, c.b.roomForWorkers())
 	if err != nil {
 		c.refuseWorker(batch, err)
 		return
