@@ -4,9 +4,9 @@
 // native protocol on one port.
 //
 // The one invariant: a request that was admitted is queued or held by somebody who is
-// trusted with it, never both, until exactly one of answer, fail or finish ends it; the
-// service's mutex guards that state, and nothing blocks while holding it. One that was
-// taken from a silent worker may still be answered by that, wherever it is meanwhile.
+// trusted with it, never both, until exactly one of answer, fail or finish ends it (or is
+// about to: loss.go); the service's mutex guards that state, and nothing blocks while holding it.
+// What was taken from a silent worker may still be answered by that, wherever it is meanwhile.
 //
 // A request's way: Message (conn.go) decodes it, conn.request (client.go) admits
 // it, service.place and dispatch (dispatch.go) hand it out, worker.request

@@ -11,47 +11,47 @@ import (
 // would confirm less than it was sent. So the link keeps the two figures until the
 // name comes up again.
 
-// maxAccounts is how many names a link keeps the account of: some 3 MB. Of more, the service
+// maxTotals is how many names a link keeps the totals of: some 3 MB. Of more, the service
 // stays known until the link ends.
-const maxAccounts = 100_000
+const maxTotals = 100_000
 
-// account is what outlives a ledger: the requests sent and received for one service since
+// totals are what outlives a ledger: the requests sent and received for one service since
 // the link came up. All of them were confirmed, both ways.
-type account struct{ sent, received uint32 }
+type totals struct{ sent, received uint32 }
 
-// kept are the accounts of a link for services that were forgotten. A name has its account
+// kept are the totals of a link for services that were forgotten. A name has its totals
 // here or its ledger in a service, never both. Only the ticker adds.
 type kept struct {
 	mu   sync.Mutex // a leaf; guards all
 	seed maphash.Seed
 	// By a hash of the name, which takes less room than names of 255 octets. Among
 	// so many of 64 bits, by a seed that nobody knows, two are hardly ever the same.
-	accounts map[uint64]account
+	totals map[uint64]totals
 }
 
 func (k *kept) full() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.accounts) >= maxAccounts
+	return len(k.totals) >= maxTotals
 }
 
-func (k *kept) put(name string, a account) {
+func (k *kept) put(name string, a totals) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.accounts == nil {
-		k.accounts, k.seed = make(map[uint64]account), maphash.MakeSeed()
+	if k.totals == nil {
+		k.totals, k.seed = make(map[uint64]totals), maphash.MakeSeed()
 	}
-	k.accounts[maphash.String(k.seed, name)] = a
+	k.totals[maphash.String(k.seed, name)] = a
 }
 
-// take returns the account of a name, if there is one, and keeps it no longer.
-func (k *kept) take(name string) (a account) {
+// take returns the totals of a name, if there are any, and keeps them no longer.
+func (k *kept) take(name string) (a totals) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.accounts) > 0 {
+	if len(k.totals) > 0 {
 		h := maphash.String(k.seed, name)
-		a = k.accounts[h]
-		delete(k.accounts, h)
+		a = k.totals[h]
+		delete(k.totals, h)
 	}
 	return a
 }
@@ -74,16 +74,16 @@ func (l *ledger) quiet(now int64) bool {
 	return true
 }
 
-// resume goes on with the account of an earlier ledger of the same link.
-func (l *ledger) resume(a account) {
+// resume goes on with the totals of an earlier ledger of the same link.
+func (l *ledger) resume(a totals) {
 	l.sent, l.received = a.sent, a.received
 	l.load.Seen, l.told.seen = a.sent, a.received
 }
 
-// keepAccounts leaves the accounts of a service that is to be forgotten with its links.
+// keepTotals leaves the totals of a service that is to be forgotten with its links.
 // It reports false if one of them has no room, and leaves none then. The service's
 // mutex is held.
-func (s *service) keepAccounts() bool {
+func (s *service) keepTotals() bool {
 	for _, p := range s.routes {
 		if p.used() && p.link.kept.full() {
 			if !s.lingers {
@@ -95,7 +95,7 @@ func (s *service) keepAccounts() bool {
 	}
 	for _, p := range s.routes {
 		if p.used() {
-			p.link.kept.put(s.name, account{p.sent, p.received})
+			p.link.kept.put(s.name, totals{p.sent, p.received})
 		}
 	}
 	s.routes = nil

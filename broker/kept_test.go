@@ -39,8 +39,8 @@ func TestNamesThatCrossedALinkAreForgotten(t *testing.T) {
 				m.knows(a, 0)
 				m.knows(b, 0)
 			}
-			if n := len(a.upLinks()[0].kept.accounts); n != 20 {
-				t.Errorf("round %d: %d accounts", round, n)
+			if n := len(a.upLinks()[0].kept.totals); n != 20 {
+				t.Errorf("round %d: %d totals", round, n)
 			}
 		}
 		before := m.count(a, "state_sent") + m.count(b, "state_sent")
@@ -110,7 +110,7 @@ func TestWhatIsUnconfirmedIsNotForgotten(t *testing.T) {
 		"workers there":        {func(l *ledger) { l.hear(&mdp.Load{Seen: 2, Workers: 1}, false, false, 1) }, false},
 		"we told of workers":   {func(l *ledger) { l.told.workers = 1 }, false},
 		"said a moment ago":    {func(l *ledger) { l.toldAt = 9 * int64(time.Second) }, false},
-		"resumed, and no more": {func(l *ledger) { *l = ledger{}; l.resume(account{2, 3}) }, true},
+		"resumed, and no more": {func(l *ledger) { *l = ledger{}; l.resume(totals{2, 3}) }, true},
 		"fresh":                {func(l *ledger) { *l = ledger{} }, true},
 		"fresh, told just now": {func(l *ledger) { *l = ledger{toldAt: 1, unsure: true} }, false},
 	} {
@@ -164,7 +164,7 @@ func TestWordOfARequestIsTakenBack(t *testing.T) {
 	})
 }
 
-// Where a link keeps its maximum of accounts the service stays, is counted once, and
+// Where a link keeps its maximum of totals the service stays, is counted once, and
 // goes with the link.
 func TestAccountsAreBounded(t *testing.T) {
 	inBubble(t, func(m *mesh) {
@@ -174,8 +174,8 @@ func TestAccountsAreBounded(t *testing.T) {
 		w.answer(w.take(), "y")
 		w.close()
 		k := &b.upLinks()[0].kept
-		for i := range maxAccounts {
-			k.put(fmt.Sprint("made up ", i), account{1, 1})
+		for i := range maxTotals {
+			k.put(fmt.Sprint("made up ", i), totals{1, 1})
 		}
 		m.pass(10 * time.Second)
 		m.knows(b, 1)
@@ -183,8 +183,8 @@ func TestAccountsAreBounded(t *testing.T) {
 		k.take("made up 0")
 		m.pass(time.Second)
 		m.knows(b, 0)
-		if a := k.take("s"); a != (account{0, 1}) {
-			t.Errorf("account %+v", a)
+		if a := k.take("s"); a != (totals{0, 1}) {
+			t.Errorf("totals %+v", a)
 		}
 	})
 }
@@ -246,7 +246,7 @@ func known(brokers []*Broker) (n int) {
 // that one has received.
 func (m *mesh) agree(brokers []*Broker, names []string) {
 	m.t.Helper()
-	accounts := make(map[string]account)
+	totals := make(map[string]totals)
 	sent := uint32(0)
 	for _, b := range brokers {
 		m.wantCount(b, "peer_lies", 0)
@@ -256,14 +256,14 @@ func (m *mesh) agree(brokers []*Broker, names []string) {
 		}
 		for _, l := range links {
 			for _, name := range names {
-				accounts[b.name+l.peerName()+name] = l.kept.take(name)
+				totals[b.name+l.peerName()+name] = l.kept.take(name)
 			}
 		}
 	}
 	for _, x := range brokers {
 		for _, y := range brokers {
 			for _, name := range names {
-				here, there := accounts[x.name+y.name+name], accounts[y.name+x.name+name]
+				here, there := totals[x.name+y.name+name], totals[y.name+x.name+name]
 				if sent += here.sent; here.sent != there.received {
 					m.t.Errorf("%s sent %d requests for %q to %s, which received %d", x.name, here.sent, name, y.name, there.received)
 				}

@@ -114,7 +114,7 @@ func (t *ticks) step(now int64) {
 }
 
 // expireDue answers the requests whose deadline has passed, looks for signs of
-// workers, and goes on with turning guests away.
+// workers, and goes on with what was too much to be done in one go.
 func (t *ticks) expireDue(now int64) {
 	var batch zsock.Batch
 	for _, s := range t.services {
@@ -125,11 +125,14 @@ func (t *ticks) expireDue(now int64) {
 		if s.unheard.n > 0 {
 			s.watchUnheard(&batch, now, max(t.lateAt, t.graceUntil))
 		}
-		if s.turning {
-			s.turnAway(&batch)
-			s.dispatch(&batch)
-		}
+		more := s.goOn(&batch, now)
 		s.mu.Unlock()
+		if more {
+			s.endMore(&batch)
+		}
+		if batch.Heavy() {
+			batch.Flush()
+		}
 	}
 	clear(t.due)
 	batch.Flush()
@@ -213,7 +216,7 @@ func (s *service) dropUnoffered(batch *zsock.Batch, now int64) {
 func (b *Broker) beat(conns []*conn, now int64, grace bool) {
 	var batch zsock.Batch
 	for i, c := range conns {
-		if i%flushEvery == flushEvery-1 {
+		if i%flushEvery == flushEvery-1 || batch.Heavy() {
 			batch.Flush()
 		}
 		c.observe(now)

@@ -59,9 +59,13 @@ func (s *service) moveTo(batch *zsock.Batch, p *route, now int64) {
 			break
 		}
 	}
-	for p.believedIdle() > 0 && skip < s.own.n+s.guests.n {
+	for left := portion; !s.returning && p.believedIdle() > 0 && skip < s.own.n+s.guests.n; left-- {
 		r := s.guests.after(skip*s.guests.n/(s.own.n+s.guests.n), maxLookedThrough, p.lent)
 		if r == nil {
+			return
+		}
+		if left == 0 { // all of it is for one peer: the ticker goes on
+			s.returning = true
 			return
 		}
 		p.returned()

@@ -16,7 +16,7 @@ type route struct {
 	readAt   int64  // when that was noticed; 0: nothing that is not confirmed
 }
 
-// routeTo finds or adds the route to a peer, with the account of an earlier one. A link
+// routeTo finds or adds the route to a peer, with the totals of an earlier one. A link
 // that is down gets no new one, nor does a service that was forgotten.
 func (s *service) routeTo(l *link) *route {
 	if p := s.routeIfAny(l); p != nil {
@@ -255,10 +255,13 @@ func (p *route) drop(batch *zsock.Batch) {
 	}
 	held := p.held
 	p.held = nil
+	why := "link to broker " + p.link.peerName() + " lost"
+	var ended endings
 	for _, h := range newestFirst(held) {
 		h.r.dropHolder(nil, p)
-		s.left(batch, h, p.link.c, mdp.PeerLost, "link to broker "+p.link.peerName()+" lost")
+		ended.add(h.token, s.left(h, p.link.c, mdp.PeerLost, why))
 	}
+	s.end(batch, ended)
 	s.changed()
 	s.dispatch(batch)
 }

@@ -45,8 +45,10 @@ type service struct {
 	unoffered   int64    // since when nobody is known to offer it; 0: somebody did at the last sweep, or came since
 	onceWorkers int      // of scope mesh, that run what they get at most once
 	turning     bool     // some guests are still to be turned away
+	returning   bool     // some guests may still go back to a peer that is idle
+	endings     endings  // what is to be failed, and was more than a portion
 	listed      bool     // among the broker's news
-	lingers     bool     // unused, but a link has no room for its account
+	lingers     bool     // unused, but a link has no room for its totals
 	draw        uint32   // who gets the odd idle place
 	around      []neighbour
 	views       []view // these two are only there to be used again
@@ -157,7 +159,7 @@ func (b *Broker) forgetIfUnused(s *service) {
 		return
 	}
 	defer s.mu.Unlock()
-	if s.unusedLocked(b.now()) && s.keepAccounts() {
+	if s.unusedLocked(b.now()) && s.keepTotals() {
 		s.dead = true
 		b.count.forgotten.add(s.stats)
 		delete(b.services, s.name)

@@ -205,10 +205,13 @@ func (w *worker) exit(batch *zsock.Batch, why string) (n int, left bool) {
 	held := w.held
 	n = len(held)
 	w.held = nil
+	why = "worker left: " + why
+	var ended endings
 	for _, h := range newestFirst(held) {
 		h.r.dropHolder(w, nil)
-		s.left(batch, h, w.conn, mdp.WorkerLost, "worker left: "+why)
+		ended.add(h.token, s.left(h, w.conn, mdp.WorkerLost, why))
 	}
+	s.end(batch, ended)
 	s.turnAway(batch)
 	s.changed()
 	s.dispatch(batch)

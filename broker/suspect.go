@@ -269,13 +269,15 @@ func (w *worker) forsake(batch *zsock.Batch, silent int64) {
 		w.suspected(silent)
 	}
 	w.moved = true
+	var ended endings
 	for _, h := range newestFirst(slices.Clone(w.held)) {
 		if !h.r.holders[h.r.holder(w, nil)].doubted {
 			w.cancel(batch, h.r)
 		}
 		w.letGo(h.r)
-		s.lost(batch, h.r, mdp.WorkerLost, "worker was silent for three heartbeats")
+		ended.add(h.token, s.loss(h.r, mdp.WorkerLost, "worker was silent for three heartbeats"))
 	}
+	s.end(batch, ended)
 	s.turnAway(batch)
 	s.changed()
 	s.dispatch(batch)
