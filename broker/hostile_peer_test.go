@@ -77,6 +77,23 @@ func TestPeerThatFloods(t *testing.T) {
 	})
 }
 
+// What has no place on a link is ignored and counted.
+func TestPeersIdleWordsAreCounted(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		p := m.fakePeer(b, "p")
+		for i, cmd := range []mdp.Command{{Kind: mdp.Credit}, {Kind: mdp.Attach}, {Kind: mdp.State}} {
+			p.send(cmd)
+			m.wantCount(b, "protocol_errors", uint64(i+1))
+		}
+		p.alive()
+		stranger := m.dial(b, "stranger", mdp.Peer, mdp.Native)
+		stranger.send(mdp.Command{Kind: mdp.Welcome})
+		stranger.gone()
+		m.wantCount(b, "protocol_errors", 4)
+	})
+}
+
 // The name and incarnation of a linked broker, which anybody can read, take its
 // link from nobody: a link that was dialled from here stays.
 func TestForgerTakesNoDialledLink(t *testing.T) {

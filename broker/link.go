@@ -109,8 +109,8 @@ func (c *conn) fromPeer(batch *zsock.Batch, m *zsock.Msg) {
 	case mdp.Welcome:
 		if l != nil {
 			l.welcomed(batch)
+			return
 		}
-		return
 	}
 	if l == nil || l.peer.Load() == nil {
 		c.b.count.protocolErrors.Add(1)
@@ -136,6 +136,8 @@ func (c *conn) fromPeer(batch *zsock.Batch, m *zsock.Msg) {
 		l.drained(batch)
 	case mdp.Bye:
 		c.z.Close(errBye)
+	default:
+		c.b.count.protocolErrors.Add(1)
 	}
 }
 
@@ -197,7 +199,11 @@ func (l *link) flooded(messages, entries int, now int64) bool {
 func (l *link) hearState(batch *zsock.Batch, m *zsock.Msg) {
 	frames := m.Frames()
 	now := l.b.now()
-	if l.flooded(1, 0, now) || len(frames) <= l.c.cmd.Body {
+	if l.flooded(1, 0, now) {
+		return
+	}
+	if len(frames) <= l.c.cmd.Body {
+		l.b.count.protocolErrors.Add(1)
 		return
 	}
 	var e mdp.StateEntry
