@@ -83,13 +83,21 @@ func (s *service) check() error {
 		if room := max(w.capacity-len(w.held), 0); !w.suspect && !w.stuck && w.room != room {
 			return fmt.Errorf("%s: worker of %d holding %d has room %d", s.name, w.capacity, len(w.held), w.room)
 		}
+		orphans := 0
 		for at, h := range w.held {
 			if h.r == nil {
+				orphans++
+				if i, ok := w.orphans[h.token]; !ok || i != at {
+					return fmt.Errorf("%s: worker's held %d has no request and is not found", s.name, at)
+				}
 				continue
 			}
 			if i := h.r.holder(w, nil); i < 0 || h.r.holders[i].at != at || h.r.token() != h.token {
 				return fmt.Errorf("%s: worker's held %d and its request disagree", s.name, at)
 			}
+		}
+		if orphans != len(w.orphans) {
+			return fmt.Errorf("%s: %d held without a request, %d are found", s.name, orphans, len(w.orphans))
 		}
 		if w.suspect && (w.room != 0 || !w.due) || w.due != listed[w] {
 			return fmt.Errorf("%s: worker suspect %t with room %d, unheard %t", s.name, w.suspect, w.room, listed[w])

@@ -220,8 +220,7 @@ func (s *service) finish(batch *zsock.Batch, r *request) {
 // the place until its FINAL comes: it may still be working.
 func (h *holder) cancel(batch *zsock.Batch, r *request) {
 	if h.worker != nil {
-		held := &h.worker.held[h.at]
-		held.r, held.moved = nil, h.doubted
+		h.worker.orphan(h.at, h.doubted)
 		if !h.doubted { // else it was told
 			h.worker.cancel(batch, r)
 		}

@@ -126,3 +126,59 @@ func TestForgedAttach(t *testing.T) {
 		m.empty(b)
 	})
 }
+
+// What an answer belongs to is found, not searched for: a token that was made up would
+// have all that a worker holds looked through, under the service's mutex.
+func TestMadeUpTokenIsNotSearchedFor(t *testing.T) {
+	t.Parallel()
+	b, err := New(Config{Listen: []string{"tcp://b:1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &worker{service: newService(b, "s"), dialect: mdp.Native, conn: &conn{b: b}}
+	find := func(token uint64) int {
+		w.conn.cmd.Head.Token = token
+		return w.answered()
+	}
+	var own []uint64
+	for i := range 8 {
+		r := w.service.table.take()
+		r.service = w.service
+		r.hold(w, nil, i, 1)
+		w.held = append(w.held, held{token: r.token(), r: r})
+		own = append(own, r.token())
+	}
+	const madeUp = 1 << 60
+	w.held = append(w.held, held{token: madeUp, r: w.held[0].r}) // only who looks at all of them finds it
+	if i := find(madeUp); i != -1 {
+		t.Errorf("a made-up token was looked for among all that the worker holds, and found at %d", i)
+	}
+	w.held = w.held[:8]
+	for _, i := range []int{2, 7, 3} {
+		w.held[i].r.dropHolder(w, nil)
+		w.orphan(i, false)
+	}
+	for i, token := range own {
+		if at := find(token); at != i {
+			t.Errorf("what is held at %d is found at %d", i, at)
+		}
+	}
+	for _, i := range []int{2, 0, 3, 7} { // the last ones take the places of these
+		at := find(own[i])
+		if r := w.held[at].r; r != nil {
+			r.dropHolder(w, nil)
+		}
+		w.release(at)
+		if at := find(own[i]); at != -1 {
+			t.Errorf("%d was released and is found at %d", i, at)
+		}
+	}
+	for at, h := range w.held {
+		if found := find(h.token); found != at {
+			t.Errorf("what is held at %d is found at %d", at, found)
+		}
+	}
+	if len(w.held) != 4 || w.orphans != nil {
+		t.Errorf("%d are held, %d without a request", len(w.held), len(w.orphans))
+	}
+}

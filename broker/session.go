@@ -204,7 +204,7 @@ func (w *worker) exit(batch *zsock.Batch, why string) (n int, left bool) {
 	}
 	held := w.held
 	n = len(held)
-	w.held = nil
+	w.held, w.orphans = nil, nil
 	why = "worker left: " + why
 	var ended endings
 	for _, h := range newestFirst(held) {

@@ -244,8 +244,7 @@ func (r *request) mayGoHome() bool {
 // letGo takes the worker off the request's holders; its place stays taken until
 // its FINAL comes, which is late.
 func (w *worker) letGo(r *request) {
-	h := &w.held[r.holders[r.holder(w, nil)].at]
-	h.r, h.moved = nil, true
+	w.orphan(r.holders[r.holder(w, nil)].at, true)
 	r.moved = true
 	r.dropHolder(w, nil)
 }
@@ -253,8 +252,8 @@ func (w *worker) letGo(r *request) {
 // has tells whether the worker was given the request and has not answered, however
 // little that counts by now: it knows the token.
 func (w *worker) has(r *request) bool {
-	token := r.token()
-	return slices.ContainsFunc(w.held, func(h held) bool { return h.token == token })
+	_, orphaned := w.orphans[r.token()]
+	return orphaned || r.holder(w, nil) >= 0
 }
 
 // forsake is called when a worker that holds something was silent for three
@@ -285,7 +284,7 @@ func (w *worker) forsake(batch *zsock.Batch, silent int64) {
 
 // forsaken tells whether everything the worker holds was taken from it already.
 func (w *worker) forsaken() bool {
-	return w.suspect && !slices.ContainsFunc(w.held, func(h held) bool { return h.r != nil })
+	return w.suspect && len(w.orphans) == len(w.held)
 }
 
 // hollow ends a native session that for long has held nothing but requests it was told
@@ -293,7 +292,7 @@ func (w *worker) forsaken() bool {
 // begins with empty hands. While it is suspect it may not have read of the CANCELs. It is
 // called once a second.
 func (w *worker) hollow(now int64) {
-	if w.suspect || w.dialect != mdp.Native || len(w.held) == 0 || slices.ContainsFunc(w.held, func(h held) bool { return h.r != nil }) {
+	if w.suspect || w.dialect != mdp.Native || len(w.held) == 0 || len(w.orphans) < len(w.held) {
 		w.hollowAt = 0
 		return
 	}

@@ -27,6 +27,10 @@ type worker struct {
 	drained   bool // said DRAIN: gets nothing more
 	stuck     bool // took nothing, or its connection did not: gets nothing until it answers, or the next sweep
 
+	// orphans tells where those of held are that have no request any more, by token: nil
+	// where there are none, as with nearly all workers.
+	orphans map[uint64]int
+
 	all, waiting place[worker]
 	in           *list[worker] // the waiting list it is in, or nil
 	// As counted in the service's totals: places free, in all, and offered to peers.
@@ -171,21 +175,37 @@ func (w *worker) answered() int {
 			return r.holders[i].at
 		}
 	}
-	for i := range w.held { // answered by somebody else meanwhile
-		if w.held[i].token == token {
-			return i
-		}
+	if i, ok := w.orphans[token]; ok { // answered by somebody else meanwhile
+		return i
 	}
-	return -1
+	return -1 // whoever makes tokens up costs no search
 }
 
-// release takes the held request at index i off the worker.
+// orphan leaves what the worker holds at index i without its request. Its place stays
+// taken until the FINAL comes.
+func (w *worker) orphan(i int, moved bool) {
+	h := &w.held[i]
+	h.r, h.moved = nil, moved
+	if w.orphans == nil {
+		w.orphans = make(map[uint64]int)
+	}
+	w.orphans[h.token] = i
+}
+
+// release takes what is held at index i off the worker.
 func (w *worker) release(i int) {
+	if w.held[i].r == nil {
+		if delete(w.orphans, w.held[i].token); len(w.orphans) == 0 {
+			w.orphans = nil // the room of many is not kept
+		}
+	}
 	last := len(w.held) - 1
 	if moved := w.held[last]; i != last {
 		w.held[i] = moved
 		if moved.r != nil {
 			moved.r.holders[moved.r.holder(w, nil)].at = i
+		} else {
+			w.orphans[moved.token] = i
 		}
 	}
 	w.held[last] = held{}
