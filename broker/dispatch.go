@@ -306,7 +306,7 @@ func (s *service) clientGone(batch *zsock.Batch, r *request) {
 	if r.from.detached {
 		r.from.conn = nil
 		s.orphan(r)
-		if limit := s.b.now() + int64(s.b.cfg.BusyLimit); r.deadline == 0 || r.deadline > limit {
+		if limit := later(s.b.now(), s.b.cfg.BusyLimit); r.deadline == 0 || r.deadline > limit {
 			s.wheel.remove(r) // nobody is left to give it up
 			r.deadline = limit
 			s.wheel.add(r)

@@ -95,7 +95,7 @@ func (b *Broker) enterLocal(ctx context.Context, call *localCall, service string
 	r.body, r.from = encoded, origin{local: call, role: mdp.Client, dialect: mdp.Native}
 	r.id, r.flags, r.attempt, r.hops = b.nextID(), flags, 1, homeHops
 	if deadline, ok := ctx.Deadline(); ok {
-		r.deadline = now + max(int64(time.Until(deadline)), 1)
+		r.deadline = later(now, max(time.Until(deadline), 1))
 	}
 	ref := requestRef{s, r.token()}
 	s.place(&batch, r, now)

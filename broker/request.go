@@ -152,13 +152,14 @@ func (r *request) dropHolder(w *worker, p *route) {
 	r.holders = r.holders[:last]
 }
 
-// remaining is the rest of the deadline in milliseconds, at least 1; 0 for none.
+// remaining is the rest of the deadline in milliseconds, at least 1 and at most what the
+// head has room for, 49 days; 0 for none.
 func (r *request) remaining(now int64) uint32 {
 	if r.deadline == 0 {
 		return 0
 	}
-	ms := (r.deadline - now + 999_999) / 1_000_000
-	return uint32(max(ms, 1))
+	ms := (r.deadline-now-1)/1_000_000 + 1
+	return uint32(min(max(ms, 1), math.MaxUint32))
 }
 
 // newestFirst orders what a lost holder had, without what somebody else answered.

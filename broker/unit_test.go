@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -154,13 +155,23 @@ func TestRemaining(t *testing.T) {
 	for _, test := range []struct {
 		deadline, now int64
 		want          uint32
-	}{{0, 5, 0}, {5e6, 0, 5}, {5e6, 1, 5}, {5e6, 1e6, 4}, {5e6, 5e6 - 1, 1}, {5e6, 9e6, 1}} {
+	}{{0, 5, 0}, {5e6, 0, 5}, {5e6, 1, 5}, {5e6, 1e6, 4}, {5e6, 5e6 - 1, 1}, {5e6, 9e6, 1},
+		{5e6, 5e6, 1}, {math.MaxUint32*1e6 + 1, 1, math.MaxUint32}, {math.MaxUint32*1e6 + 2, 1, math.MaxUint32},
+		{math.MaxInt64, 1, math.MaxUint32}} {
 		if got := (&request{deadline: test.deadline}).remaining(test.now); got != test.want {
 			t.Errorf("deadline %d at %d: %d ms", test.deadline, test.now, got)
 		}
 	}
 	if d := deadlineAfter(7, 0); d != 0 {
 		t.Errorf("no deadline is %d", d)
+	}
+	for _, now := range []int64{0, 1, 1 << 40, math.MaxInt64} {
+		if d := later(now, math.MaxInt64); d != math.MaxInt64 {
+			t.Errorf("the longest duration after %d is %d", now, d)
+		}
+	}
+	if d := later(5, 7); d != 12 {
+		t.Errorf("7 after 5 is %d", d)
 	}
 }
 

@@ -1,6 +1,9 @@
 package broker
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // wheel holds the deadlines of one service's requests in coarse slots, so that
 // setting and clearing one is O(1) and free of allocation. It is guarded by the
@@ -69,5 +72,14 @@ func deadlineAfter(now int64, ms uint32) int64 {
 	if ms == 0 {
 		return 0
 	}
-	return now + int64(ms)*int64(time.Millisecond)
+	return later(now, time.Duration(ms)*time.Millisecond)
+}
+
+// later is d after now, both at least 0. Who asks for more than the clock has gets its end:
+// a sum that wrapped would be long ago.
+func later(now int64, d time.Duration) int64 {
+	if int64(d) > math.MaxInt64-now {
+		return math.MaxInt64
+	}
+	return now + int64(d)
 }
