@@ -21,7 +21,7 @@ func atLeastOneFrame(body zsock.Body) zsock.Body {
 // answer delivers the final answer of a handler and ends the request.
 func (s *service) answer(batch *zsock.Batch, r *request, body zsock.Body) {
 	s.stats.Answered++
-	if len(r.from.collected) > 0 {
+	if len(r.from.collected) > 0 && r.from.local == nil {
 		body = joinBodies(r.from.collected, body)
 		defer body.Release()
 	}
@@ -50,7 +50,7 @@ func (s *service) conclude(batch *zsock.Batch, r *request, err *mdp.Error, body 
 	}
 	switch {
 	case r.from.local != nil:
-		r.from.local.finish(body, err)
+		r.from.local.finish(r.from.collected, body, err)
 	case r.from.conn == nil: // detached
 	case r.from.dialect == mdp.Native:
 		cmd := mdp.Command{Kind: mdp.Final}

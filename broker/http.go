@@ -138,8 +138,9 @@ func (b *Broker) serveCall(w http.ResponseWriter, req *http.Request) {
 		writeCallError(w, err)
 		return
 	}
+	defer reply.release()
 	w.Header().Set("Content-Type", "application/octet-stream")
-	for _, frame := range reply {
+	for _, frame := range reply.frames() {
 		if _, err := w.Write(frame); err != nil {
 			return
 		}

@@ -13,47 +13,79 @@ import (
 // localCall is a request made inside the process; its channel gets one answer.
 type localCall struct{ done chan localAnswer }
 
+// localAnswer is an answer, in all its parts, or an error. Whoever got it releases it.
 type localAnswer struct {
-	body [][]byte
-	err  error
+	parts []zsock.Body
+	err   error
 }
 
-// finish is called under the service's mutex: it copies and never blocks.
-func (l *localCall) finish(body zsock.Body, err *mdp.Error) {
+// finish is called under the service's mutex: it never blocks, and leaves it to the caller
+// to copy what is large.
+func (l *localCall) finish(parts []zsock.Body, last zsock.Body, err *mdp.Error) {
 	var a localAnswer
 	if err != nil {
 		a.err = err
 	} else {
-		a.body = cloneFrames(body.Append(nil))
+		for _, p := range parts {
+			a.parts = append(a.parts, p.Hold())
+		}
+		a.parts = append(a.parts, last.Hold())
 	}
 	l.done <- a
+}
+
+// frames are the payloads, as views that are valid until release.
+func (a *localAnswer) frames() (all [][]byte) {
+	for _, p := range a.parts {
+		all = p.Append(all)
+	}
+	return all
+}
+
+// cost is the memory that the answer keeps, in octets.
+func (a *localAnswer) cost() (n int64) {
+	for _, p := range a.parts {
+		n += int64(p.Cost())
+	}
+	return n
+}
+
+func (a *localAnswer) release() {
+	for _, p := range a.parts {
+		p.Release()
+	}
 }
 
 // Call runs one request from inside the process, as POST /call does. It blocks
 // until the answer, the deadline of ctx or its end; body frames are copied, and the
 // answer is all partials and the final together. Errors are *mdp.Error.
 func (b *Broker) Call(ctx context.Context, service string, body ...[]byte) ([][]byte, error) {
-	return b.call(ctx, service, 0, body)
+	a, err := b.call(ctx, service, 0, body)
+	if err != nil {
+		return nil, err
+	}
+	defer a.release()
+	return cloneFrames(a.frames()), nil
 }
 
-// call is Call with flags of the request.
-func (b *Broker) call(ctx context.Context, service string, flags uint8, body [][]byte) ([][]byte, error) {
+// call is Call with flags of the request. Without an error the answer is to be released.
+func (b *Broker) call(ctx context.Context, service string, flags uint8, body [][]byte) (localAnswer, error) {
 	if n := len(service); n == 0 || n > mdp.MaxService {
-		return nil, fmt.Errorf("call: %w", mdp.Errorf(mdp.BadRequest, "a service name has 1 to 255 octets"))
+		return localAnswer{}, fmt.Errorf("call: %w", mdp.Errorf(mdp.BadRequest, "a service name has 1 to 255 octets"))
 	}
 	if isMMI([]byte(service)) {
-		return [][]byte{b.mmi(service, body)}, nil
+		return localAnswer{parts: []zsock.Body{zsock.NewBody(b.mmi(service, body))}}, nil
 	}
 	call := &localCall{done: make(chan localAnswer, 1)}
 	ref, err := b.enterLocal(ctx, call, service, flags, body)
 	if err != nil {
-		return nil, fmt.Errorf("call %s: %w", service, err)
+		return localAnswer{}, fmt.Errorf("call %s: %w", service, err)
 	}
 	a := b.awaitLocal(ctx, call, ref)
 	if a.err != nil {
-		return nil, fmt.Errorf("call %s: %w", service, a.err)
+		return localAnswer{}, fmt.Errorf("call %s: %w", service, a.err)
 	}
-	return a.body, nil
+	return a, nil
 }
 
 // awaitLocal waits for the answer, or gives the request up when ctx ends.
@@ -78,15 +110,16 @@ func (b *Broker) enterLocal(ctx context.Context, call *localCall, service string
 	case flags&mdp.FlagNoWait != 0 && b.find([]byte(service)) == nil: // no need to remember the name
 		return requestRef{}, mdp.Errorf(mdp.NoWorker, "nobody offers %q", service)
 	}
+	encoded := zsock.NewBody(body...) // before anybody waits for the mutex: it may be large
 	s, err := b.require(nil, []byte(service), 0)
 	if err != nil {
+		encoded.Release()
 		return requestRef{}, err
 	}
 	var batch zsock.Batch
 	defer batch.Flush() // after the unlocking below
 	defer s.mu.Unlock()
 	now := b.now()
-	encoded := zsock.NewBody(body...)
 	r, err := s.admit(&batch, nil, int64(encoded.Cost()), now)
 	if err != nil {
 		encoded.Release()
