@@ -31,7 +31,16 @@ func (b *Broker) Handler() http.Handler {
 	mux.HandleFunc("POST /call/{service...}", b.serveCall)
 	mux.HandleFunc("POST /peers/{name}/pause", func(w http.ResponseWriter, req *http.Request) { b.servePause(w, req, true) })
 	mux.HandleFunc("POST /peers/{name}/resume", func(w http.ResponseWriter, req *http.Request) { b.servePause(w, req, false) })
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		replySoon(w)
+		mux.ServeHTTP(w, req)
+	})
+}
+
+// replySoon bounds the time that whoever asked takes the answer in, from now on. Not every
+// writer can: then the server's own limits hold.
+func replySoon(w http.ResponseWriter) {
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxReplyTime))
 }
 
 func (b *Broker) serveReady(w http.ResponseWriter, _ *http.Request) {
@@ -77,6 +86,7 @@ const (
 	maxBodyTime        = 30 * time.Second // for the body to arrive
 	maxReplyTime       = 30 * time.Second // for the caller to take the answer
 	maxHTTPCalls       = 512              // at once
+	smallReply         = 4 << 10          // octets of an answer that a socket takes at once
 )
 
 // callParameters reads what stands behind the ? of a call. One that is not known may be
@@ -133,12 +143,28 @@ func (b *Broker) serveCall(w http.ResponseWriter, req *http.Request) {
 	ctx, cancel := context.WithTimeout(req.Context(), timeout)
 	defer cancel()
 	reply, err := b.call(ctx, req.PathValue("service"), flags, [][]byte{body})
-	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxReplyTime)) // as in readBody
+	replySoon(w)
 	if err != nil {
 		writeCallError(w, err)
 		return
 	}
+	b.writeReply(w, &reply)
+}
+
+// writeReply hands the answer to the caller, and releases it. Until it is taken it counts
+// as unread; where too much is unread only a small one goes out.
+func (b *Broker) writeReply(w http.ResponseWriter, reply *localAnswer) {
 	defer reply.release()
+	if size := reply.cost(); size > smallReply {
+		if !b.unreadAnswers.Take(size) {
+			b.count.answersDropped.Add(1)
+			err := busy("the answer was dropped: too much waits for those who read too slowly")
+			err.MayHaveRun = true
+			writeCallError(w, err)
+			return
+		}
+		defer b.unreadAnswers.Give(size)
+	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	for _, frame := range reply.frames() {
 		if _, err := w.Write(frame); err != nil {
@@ -158,6 +184,9 @@ func (b *Broker) readBody(w http.ResponseWriter, req *http.Request, timeout time
 	upload := &upload{b: b, r: http.MaxBytesReader(w, req.Body, b.cfg.MaxMessage)}
 	defer func() { b.held.Add(-upload.held) }()
 	body, err := io.ReadAll(upload)
+	if err != nil {
+		replySoon(w) // the body may have taken all the time until now
+	}
 	var tooBig *http.MaxBytesError
 	switch {
 	case errors.Is(err, errNoRoom):

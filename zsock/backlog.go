@@ -18,6 +18,23 @@ func NewBacklog(limit int64) *Backlog { return &Backlog{limit: limit} }
 // Octets is what waits now.
 func (b *Backlog) Octets() int64 { return b.octets.Load() }
 
+// Take counts octets that wait elsewhere than in a connection, and reports false where
+// there is no room for them. When nothing waits, there is room for any number.
+func (b *Backlog) Take(octets int64) bool {
+	for {
+		waits := b.octets.Load()
+		if waits > 0 && waits+octets > b.limit {
+			return false
+		}
+		if b.octets.CompareAndSwap(waits, waits+octets) {
+			return true
+		}
+	}
+}
+
+// Give takes back what Take has counted.
+func (b *Backlog) Give(octets int64) { b.octets.Add(-octets) }
+
 // takes tells whether there is room for so many more octets; without a bound there is.
 func (b *Backlog) takes(octets int) bool {
 	return b == nil || b.octets.Load()+int64(octets) <= b.limit

@@ -94,3 +94,24 @@ func TestBacklogEndsEmpty(t *testing.T) {
 		c.Close(nil)
 	})
 }
+
+// What waits elsewhere counts with what waits in connections.
+func TestBacklogTake(t *testing.T) {
+	t.Parallel()
+	b := NewBacklog(100)
+	for _, step := range []struct {
+		octets, after int64
+		taken         bool
+	}{{60, 60, true}, {41, 60, false}, {40, 100, true}, {1, 100, false}} {
+		if taken := b.Take(step.octets); taken != step.taken || b.Octets() != step.after {
+			t.Errorf("%d octets: taken is %t, %d wait", step.octets, taken, b.Octets())
+		}
+	}
+	b.Give(100)
+	if !b.Take(500) || b.Take(1) {
+		t.Error("when nothing waits there is room for one, whatever its size")
+	}
+	if b.Give(500); b.Octets() != 0 {
+		t.Errorf("%d octets wait", b.Octets())
+	}
+}

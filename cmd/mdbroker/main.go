@@ -321,6 +321,15 @@ func (o *options) explainListen(err error) error {
 	return cli.Exitf(cli.Unavailable, "%s: address in use: is another mdbroker running? Choose another address with --%s (port 0 picks a free one)", at, flag)
 }
 
+// httpServer serves what the broker says by HTTP. Nobody has longer than 30 s to take an answer
+// in; one to a call, which may be a while in coming, from when it is there.
+func httpServer(b *broker.Broker) *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("/", b.Handler())
+	mux.Handle("GET /metrics", metrics(b))
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+}
+
 // serveHTTP starts the HTTP listener and returns what ends it.
 func (o *options) serveHTTP(b *broker.Broker) (stop func(), err error) {
 	if o.http == "" {
@@ -330,10 +339,7 @@ func (o *options) serveHTTP(b *broker.Broker) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for http on %s: %w", o.http, err)
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/", b.Handler())
-	mux.Handle("GET /metrics", metrics(b))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	server := httpServer(b)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

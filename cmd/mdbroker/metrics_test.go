@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -83,5 +84,17 @@ func TestLinkStates(t *testing.T) {
 	}
 	if want := map[string]string{"b": "up", "c": "down", "tcp://x:1": "down"}; !reflect.DeepEqual(states, want) {
 		t.Errorf("got %v, want %v", states, want)
+	}
+}
+
+// Nobody who asks for something takes for ever to read it.
+func TestHTTPServerHasDeadlines(t *testing.T) {
+	t.Parallel()
+	b, err := broker.New(broker.Config{Listen: []string{"tcp://127.0.0.1:0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := httpServer(b); s.WriteTimeout <= 0 || s.WriteTimeout > time.Minute || s.ReadHeaderTimeout <= 0 || s.IdleTimeout <= 0 {
+		t.Errorf("deadlines: %v to write, %v for a head, %v idle", s.WriteTimeout, s.ReadHeaderTimeout, s.IdleTimeout)
 	}
 }
