@@ -66,7 +66,7 @@ func (p *Pair) Hold(t testing.TB, call client.Call) <-chan Outcome {
 }
 
 // KillHolding kills the victim at a moment of a request it holds. It returns how the
-// call ended and how long after the kill; zero where the victim kills itself.
+// call ended and how long after the kill, or after the victim killed itself.
 func KillHolding(t testing.TB, b *Broker, moment string, once bool) (*Pair, Outcome, time.Duration) {
 	t.Helper()
 	p := Pairs(t, b, b.Requests, Set(actor.CrashAt, moment))
@@ -93,10 +93,12 @@ func KillHolding(t testing.TB, b *Broker, moment string, once bool) (*Pair, Outc
 		o := Wait(t, answer)
 		return p, o, o.At.Sub(begun)
 	}
+	p.Join(t) // the victim came first: it is the next
 	answer := Ask(t.Context(), p.Client, call)
+	died := dying(t, p.Victim)
+	o := Wait(t, answer)
 	p.Victim.Wait(t)
-	p.Join(t)
-	return p, Wait(t, answer), 0
+	return p, o, o.At.Sub(died)
 }
 
 // StopIdle stops an idle worker whose turn it is and calls: how long until the other
