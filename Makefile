@@ -63,7 +63,7 @@ bench-federation: build ## one pool out of four brokers beside one broker (18 mi
 	@$(GO) build -o bin/bench-federation ./bench/federation
 	@exec bin/bench-federation
 
-bench-faults: build ## time until each fault is overcome, beside the promise (N=30 rounds, 5 min)
+bench-faults: build ## time until each fault is overcome, beside the promise (N=30 rounds, 12 min; ONLY=worker is those named so)
 	@$(GO) build -o bin/bench-faults ./bench/faults
 	@exec env MD_TEST_BIN=bin bin/bench-faults
 

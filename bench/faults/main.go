@@ -4,7 +4,8 @@
 // end is counted and named.
 //
 // The one invariant: whatever was started is gone when the program ends, also by
-// Ctrl-C. Start at run; the list is in injections.go.
+// Ctrl-C. Start at run; what an injection is stands in injections.go, the lists are in
+// the files beside it.
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -37,19 +39,29 @@ func run() error {
 	if err != nil || rounds < 1 {
 		return fmt.Errorf("rounds N=%s: give a number, such as 30", os.Getenv("N"))
 	}
+	only, path := os.Getenv("ONLY"), os.Getenv("OUT")
 	all := begin("faults")
 	go endOnSignal(all)
 	results := report.Faults{Machine: report.Here(), Rounds: rounds}
 	for _, i := range injections {
+		if !strings.Contains(i.fault, only) {
+			continue
+		}
 		begun := time.Now()
 		fmt.Fprintf(os.Stderr, "%s ", i.fault)
-		results.Injections = append(results.Injections, i.measure(all, rounds))
+		results.Injections = append(results.Injections, i.measure(all, rounds)...)
 		fmt.Fprintf(os.Stderr, " %v\n", time.Since(begun).Round(time.Second))
+	}
+	if len(results.Injections) == 0 {
+		return fmt.Errorf("no injection has ONLY=%s in its name: see docs/BENCHMARKS.md", only)
 	}
 	if err := results.Print(os.Stdout); err != nil {
 		return err
 	}
-	return report.Write(cmp.Or(os.Getenv("OUT"), "bench/results/faults.json"), &results)
+	if only != "" && path == "" {
+		return nil // some are not to take the place of all
+	}
+	return report.Write(cmp.Or(path, "bench/results/faults.json"), &results)
 }
 
 // endOnSignal leaves nothing behind when the program is interrupted.
@@ -63,19 +75,22 @@ func endOnSignal(all *round) {
 	os.Exit(130)
 }
 
-// measure provokes the fault as often as wanted, in as many lanes as do not disturb
-// each other.
-func (i *injection) measure(all *round, rounds int) report.Injection {
-	out := report.Injection{Fault: i.fault, Measured: i.measured, Promise: float64(i.promise) / 1e6}
+// measure provokes the fault as often as wanted, or as it may be, in as many lanes as
+// do not disturb each other, and returns a row for each figure.
+func (i *injection) measure(all *round, wanted int) []report.Injection {
+	rounds := wanted
+	if i.rounds > 0 {
+		rounds = min(wanted, i.rounds)
+	}
 	site := all.sub(i.fault)
 	defer site.end()
-	var provoke func(*round) time.Duration
+	var provoke func(*round) []float64
 	if text := site.try(func() { provoke = i.prepare(site) }); text != "" {
-		out.Failed = append(out.Failed, text)
-		return out
+		return i.rows(wanted, rounds, nil, slices.Repeat([]string{text}, rounds))
 	}
-	var mu sync.Mutex
-	var times []float64
+	var mu sync.Mutex // guards the following
+	var measured [][]float64
+	var failed []string
 	next := 0
 	var lanes sync.WaitGroup
 	for range max(i.lanes, 1) {
@@ -88,14 +103,14 @@ func (i *injection) measure(all *round, rounds int) report.Injection {
 				if n >= rounds {
 					return
 				}
-				took, text := site.sub(strconv.Itoa(n)).measure(provoke)
+				values, text := site.sub(strconv.Itoa(n)).measure(provoke)
 				text = cmp.Or(text, site.why()) // what rounds share may have failed
 				mu.Lock()
 				if text == "" {
-					times = append(times, float64(took)/1e6)
+					measured = append(measured, values)
 					fmt.Fprint(os.Stderr, ".")
 				} else {
-					out.Failed = append(out.Failed, text)
+					failed = append(failed, text)
 					fmt.Fprint(os.Stderr, "F")
 				}
 				mu.Unlock()
@@ -103,8 +118,24 @@ func (i *injection) measure(all *round, rounds int) report.Injection {
 		})
 	}
 	lanes.Wait()
-	slices.Sort(times)
-	out.P50, out.P99 = rank(times, 0.5), rank(times, 0.99)
+	return i.rows(wanted, rounds, measured, failed)
+}
+
+// rows sums up what the rounds measured, figure by figure.
+func (i *injection) rows(wanted, rounds int, measured [][]float64, failed []string) (out []report.Injection) {
+	for n, f := range i.figures {
+		row := report.Injection{Fault: i.fault, Measured: f.measured, Unit: f.unit, Promise: f.promise, Failed: failed}
+		if rounds != wanted {
+			row.Rounds = rounds
+		}
+		var values []float64
+		for _, v := range measured {
+			values = append(values, v[n])
+		}
+		slices.Sort(values)
+		row.P50, row.P99 = rank(values, 0.5), rank(values, 0.99)
+		out = append(out, row)
+	}
 	return out
 }
 

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"sync"
 	"testing"
-	"time"
 )
 
 // round stands in for a test, for what the tests' own tools start and clean up. What
@@ -50,10 +49,10 @@ func (r *round) why() string {
 }
 
 // measure is one round from its beginning to its end.
-func (r *round) measure(provoke func(*round) time.Duration) (took time.Duration, text string) {
+func (r *round) measure(provoke func(*round) []float64) (values []float64, text string) {
 	defer r.end()
-	text = r.try(func() { took = provoke(r) })
-	return took, text
+	text = r.try(func() { values = provoke(r) })
+	return values, text
 }
 
 // end cleans up, the latest first.

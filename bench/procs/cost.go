@@ -13,17 +13,26 @@ import (
 // that Go runs on.
 const tick = 10 * time.Millisecond
 
-// CPU returns the user and system time the process has used so far: the sum of its
-// threads' to the nanosecond where the kernel tells it, else in ticks of 10 ms.
+// CPU is the time this process has used, as the function CPU tells it.
 func (p *Proc) CPU() (time.Duration, error) {
-	dir := fmt.Sprintf("/proc/%d", p.PID())
+	used, err := CPU(p.PID())
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	return used, nil
+}
+
+// CPU returns the user and system time a process has used so far: the sum of its
+// threads' to the nanosecond where the kernel tells it, else in ticks of 10 ms.
+func CPU(pid int) (time.Duration, error) {
+	dir := fmt.Sprintf("/proc/%d", pid)
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
-		return 0, fmt.Errorf("read CPU time of %s: %w", p.Name, err)
+		return 0, fmt.Errorf("read CPU time: %w", err)
 	}
 	coarse, err := parseStat(string(stat))
 	if err != nil {
-		return 0, fmt.Errorf("read CPU time of %s: %w", p.Name, err)
+		return 0, fmt.Errorf("read CPU time: %w", err)
 	}
 	threads, _ := filepath.Glob(filepath.Join(dir, "task/*/schedstat")) // the pattern is well-formed
 	var fine time.Duration
