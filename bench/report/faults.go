@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -108,10 +109,15 @@ func (i *Injection) remarks(usual int) string {
 
 func (i *Injection) rounds(usual int) int { return cmp.Or(i.Rounds, usual) }
 
-// figure writes one, or that there is none because every round failed.
+// figure writes one, whole if it is a count, or that there is none because every round
+// failed.
 func (i *Injection) figure(v float64, usual int) string {
-	if len(i.Failed) >= i.rounds(usual) {
+	switch {
+	case len(i.Failed) >= i.rounds(usual):
 		return "-"
+	case v == math.Trunc(v):
+		return fmt.Sprintf("%.0f", v)
+	default:
+		return three(v)
 	}
-	return three(v)
 }
