@@ -126,10 +126,11 @@ func FuzzReady(f *testing.F) {
 }
 
 // readScript runs a connection over what the peer says and returns what was
-// delivered, and why it ended.
+// delivered, which must be within the bounds, and why it ended.
 func readScript(t *testing.T, own SocketType, says []byte, piece int, s func(SocketType, bool) mechanism) ([][]string, error) {
 	t.Helper()
 	var got [][]string
+	cfg := fuzzConfig(t, own)
 	h := &recorder{opened: make(chan *Conn, 1), closed: make(chan error, 1)}
 	h.then = func(b *Batch, c *Conn, m *Msg) {
 		var frames []string
@@ -140,6 +141,9 @@ func readScript(t *testing.T, own SocketType, says []byte, piece int, s func(Soc
 		}
 		if size != m.Size() || m.Body(0).Frames() != len(frames) {
 			t.Fatalf("size %d of %d, %d frames of %d", m.Size(), size, m.Body(0).Frames(), len(frames))
+		}
+		if int64(size) > cfg.MaxMessage || len(frames) > cfg.MaxFrames {
+			t.Fatalf("delivered %d octets in %d frames, permitted are %d in %d", size, len(frames), cfg.MaxMessage, cfg.MaxFrames)
 		}
 		held := m.Body(0).Hold()
 		for i, f := range held.Append(nil) {
@@ -154,7 +158,7 @@ func readScript(t *testing.T, own SocketType, says []byte, piece int, s func(Soc
 	if s != nil {
 		seal = s(own, true).sealer()
 	}
-	c := newConn(&link{nc: &script{says: says, piece: piece}, sealer: seal}, fuzzConfig(t, own), h, new(tally))
+	c := newConn(&link{nc: &script{says: says, piece: piece}, sealer: seal}, cfg, h, new(tally))
 	why := c.run()
 	return got, why
 }
@@ -164,6 +168,10 @@ func FuzzFrames(f *testing.F) {
 		f.Add(v.says, 1)
 	}
 	f.Add(append(frame(1, "a"), frame(0, strings.Repeat("b", 70_000))...), 1000)
+	f.Add(longFrame(0, strings.Repeat("c", 200_000)), 0)
+	f.Add(longFrame(0, strings.Repeat("c", 200_001)), 0)
+	f.Add(append(bytes.Repeat(frame(1, "m"), 49), frame(0, "m")...), 3)
+	f.Add(append(bytes.Repeat(frame(1, "m"), 50), frame(0, "m")...), 3)
 	f.Add(append(frame(1, strings.Repeat("a", 20_000)), append(commandFrame("PING", "\x00\x00c"), frame(0, "")...)...), 3000)
 	f.Fuzz(func(t *testing.T, says []byte, piece int) {
 		whole, why := readScript(t, Router, says, 0, nil)
@@ -190,6 +198,7 @@ func FuzzSealedFrames(f *testing.F) {
 		box, _ := x.seal(nil, flagMore, []byte(payload))
 		last, _ := x.seal(nil, 0, []byte(payload))
 		f.Add(append(frame(0, string(box)), frame(0, string(last))...), 100)
+		f.Add(append(bytes.Repeat(frame(0, string(box)), 50), frame(0, string(last))...), 0)
 	}
 	f.Fuzz(func(t *testing.T, says []byte, piece int) {
 		whole, why := readScript(t, Router, says, 0, newXOR)
