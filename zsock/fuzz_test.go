@@ -192,14 +192,28 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-func FuzzSealedFrames(f *testing.F) {
+// sealed is one message: each connection counts its boxes from one.
+func sealed(payloads ...string) (says []byte) {
 	x := new(xor)
-	for _, payload := range []string{"", "a", strings.Repeat("b", 300), strings.Repeat("c", 20_000)} {
-		box, _ := x.seal(nil, flagMore, []byte(payload))
-		last, _ := x.seal(nil, 0, []byte(payload))
-		f.Add(append(frame(0, string(box)), frame(0, string(last))...), 100)
-		f.Add(append(bytes.Repeat(frame(0, string(box)), 50), frame(0, string(last))...), 0)
+	for i, p := range payloads {
+		flags := byte(flagMore)
+		if i == len(payloads)-1 {
+			flags = 0
+		}
+		box, _ := x.seal(nil, flags, []byte(p))
+		says = append(says, frame(0, string(box))...)
 	}
+	return says
+}
+
+func FuzzSealedFrames(f *testing.F) {
+	for _, payload := range []string{"", "a", strings.Repeat("b", 300), strings.Repeat("c", 20_000)} {
+		f.Add(sealed(payload, payload), 100)
+	}
+	f.Add(sealed(slices.Repeat([]string{"m"}, 50)...), 3)
+	f.Add(sealed(slices.Repeat([]string{"m"}, 51)...), 3)
+	f.Add(sealed(slices.Repeat([]string{strings.Repeat("c", 100_000)}, 2)...), 0)
+	f.Add(sealed(strings.Repeat("c", 100_000), strings.Repeat("c", 100_001)), 0)
 	f.Fuzz(func(t *testing.T, says []byte, piece int) {
 		whole, why := readScript(t, Router, says, 0, newXOR)
 		cut, whyCut := readScript(t, Router, says, max(1, piece%70_000), newXOR)
