@@ -33,7 +33,7 @@ func TestHalfOpenWorker(t *testing.T) {
 			t.Parallel()
 			b := rig.StartBroker(t)
 			p, r, o, took := rig.HalfOpenWorker(t, b, ways...)
-			t.Logf("another one has answered after %v (promise 4 s)", took)
+			within(t, "another one has answered", took, 4*time.Second)
 			answered(t, o, 2, p.Other)
 			settled(t, b, counts{Requests: 1, Answered: 1, Redelivered: 1})
 			// What was lost is lost: the connection ends, and the worker comes back.
@@ -51,6 +51,27 @@ func TestHalfOpenWorker(t *testing.T) {
 	}
 }
 
+// Row 11. A half-open link to a worker that has nothing to do is noticed by its silence
+// alone, and the worker is back when the link is healed.
+func TestHalfOpenIdleWorker(t *testing.T) {
+	t.Parallel()
+	b := rig.StartBroker(t)
+	r := rig.Relay(t, b.Requests)
+	p := rig.Pairs(t, b, r.Endpoint())
+	begun := time.Now()
+	for _, way := range []relay.Direction{relay.Up, relay.Down} {
+		r.Fault(way, relay.Fault{Discard: true})
+	}
+	b.Await(t, "its session has expired", func(st broker.State) bool { return st.Counters["sessions_expired"] == 1 })
+	within(t, "its session has expired", time.Since(begun), 4*time.Second)
+	p.AwaitService(t, p.Service, "it is gone", func(s broker.ServiceState) bool { return s.Workers == 0 })
+	r.Heal()
+	r.Reset()
+	p.AwaitService(t, p.Service, "it is back", func(s broker.ServiceState) bool { return s.Idle == 1 })
+	answered(t, rig.Do(t.Context(), p.Client, p.Call("echo")), 1, p.Victim)
+	counted(t, b, "sessions_expired", 1)
+}
+
 // Row 11. A half-open link to a client: what runs for it is cancelled, and after the
 // link is healed its call is answered by another attempt.
 func TestHalfOpenClient(t *testing.T) {
@@ -60,7 +81,7 @@ func TestHalfOpenClient(t *testing.T) {
 			t.Parallel()
 			b := rig.StartBroker(t)
 			p, o, took := rig.HalfOpenClient(t, b, ways...)
-			t.Logf("cancelled after %v (promise 4 s)", took)
+			within(t, "its request is cancelled", took, 4*time.Second)
 			answered(t, o, 2, p.Victim)
 			settled(t, b, counts{Requests: 2, Answered: 1, Cancelled: 1})
 			if n := p.Client.Counters(); n.Retries != 1 || n.Late != 0 {

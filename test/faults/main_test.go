@@ -2,7 +2,6 @@ package faults
 
 import (
 	"testing"
-	"time"
 
 	"github.com/mdmesh/mdmesh/broker"
 	"github.com/mdmesh/mdmesh/test/faults/actor"
@@ -12,6 +11,7 @@ import (
 
 func TestMain(m *testing.M) {
 	actor.Main() // this process may be one of those that are killed
+	go turns.keep()
 	meshproc.Main(m)
 }
 
@@ -62,51 +62,5 @@ func answered(t *testing.T, o rig.Outcome, attempt int, by *meshproc.Process) {
 		t.Errorf("the call failed: %v", o.Err)
 	case o.Attempt != attempt || o.PID != by.PID():
 		t.Errorf("answered by process %d in attempt %d; want %d in attempt %d", o.PID, o.Attempt, by.PID(), attempt)
-	}
-}
-
-// undisturbed is for what holds only while processes get to run: on a machine that
-// lets them wait for longer than a heartbeat they are rightly called silent. Then,
-// and only then, it is tried again.
-func undisturbed(t *testing.T, try func() error) {
-	t.Helper()
-	for n := 1; ; n++ {
-		gap := longestGap()
-		err := try()
-		switch longest := gap(); {
-		case err == nil:
-			return
-		case longest < 100*time.Millisecond || n == 3:
-			t.Error(err)
-			return
-		default:
-			t.Logf("try %d: %v; but this process had to wait for %v: again", n, err, longest)
-		}
-	}
-}
-
-// longestGap watches how long this process has to wait for its turn, until the
-// function it returns is called.
-func longestGap() func() time.Duration {
-	const tick = 10 * time.Millisecond
-	stop, longest := make(chan struct{}), make(chan time.Duration, 1)
-	go func() {
-		ticker := time.NewTicker(tick)
-		defer ticker.Stop()
-		last, most := time.Now(), time.Duration(0)
-		for {
-			select {
-			case now := <-ticker.C:
-				most = max(most, time.Since(last)-tick)
-				last = now
-			case <-stop:
-				longest <- max(most, time.Since(last)-tick)
-				return
-			}
-		}
-	}()
-	return func() time.Duration {
-		close(stop)
-		return <-longest
 	}
 }

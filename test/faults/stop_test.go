@@ -5,6 +5,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/mdmesh/mdmesh/broker"
 	"github.com/mdmesh/mdmesh/test/faults/rig"
@@ -17,14 +18,15 @@ func TestStopIdleWorker(t *testing.T) {
 	t.Parallel()
 	b := rig.StartBroker(t)
 	p, o, took := rig.StopIdle(t, b)
-	t.Logf("another one has answered after %v (promise 500 ms)", took)
+	// After 3 s its heartbeats would be missed: that is not what saves the request.
+	guarded(t, "another one has answered", took, 500*time.Millisecond, 2*time.Second)
 	answered(t, o, 2, p.Other)
 	for range 10 {
 		answered(t, rig.Do(t.Context(), p.Client, p.Call("echo")), 1, p.Other)
 	}
-	settled(t, b, counts{Requests: 15, Answered: 15, Redelivered: 1})
+	calls := uint64(rig.TurnCalls + 11)
+	settled(t, b, counts{Requests: calls, Answered: calls, Redelivered: 1})
 	rig.Continue(t, p.Victim)
-	calls := uint64(15)
 	rig.Await(t, "it is in the rotation again", func() error {
 		calls++
 		o := rig.Do(t.Context(), p.Client, p.Call("echo"))
@@ -44,9 +46,24 @@ func TestStopIdleWorker(t *testing.T) {
 // answer is late and counted, and the caller has seen one answer, the other one.
 func TestStopBusyWorker(t *testing.T) {
 	t.Parallel()
-	b := rig.StartBroker(t)
-	p, o, took := rig.StopBusy(t, b, 0)
-	t.Logf("another one has answered after %v (promise 4 s)", took)
+	for name, ran := range map[string]time.Duration{"it has just begun": 0, "it was heard of": time.Second} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stopBusy(t, ran)
+		})
+	}
+}
+
+// stopBusy stops a worker that has run a request for so long. Who has just begun is
+// missed by the probe; who has answered that, by its heartbeats alone.
+func stopBusy(t *testing.T, ran time.Duration) {
+	t.Helper()
+	b, begun := rig.StartBroker(t), time.Now()
+	p, o, took := rig.StopBusy(t, b, ran)
+	within(t, "another one has answered", took, 4*time.Second)
+	if ran > 0 && took < 1500*time.Millisecond && turns.longest(begun) < disturbance {
+		t.Errorf("another one has answered after %v: heartbeats were not waited for", took)
+	}
 	answered(t, o, 2, p.Other)
 	settled(t, b, counts{Requests: 1, Answered: 1, Redelivered: 1})
 	rig.Continue(t, p.Victim)
@@ -76,8 +93,11 @@ func TestStopBusyWorkerOnce(t *testing.T) {
 	call := p.Call("stubborn")
 	call.Once = true
 	answer := p.Hold(t, call)
+	begun := time.Now()
 	rig.Stop(t, p.Victim)
-	workerLost(t, rig.Wait(t, answer).Err)
+	o := rig.Wait(t, answer)
+	within(t, "told", o.At.Sub(begun), 4*time.Second)
+	workerLost(t, o.Err)
 	settled(t, b, counts{Requests: 1, Failed: 1})
 	rig.Continue(t, p.Victim)
 	p.Victim.Signal(t, syscall.SIGUSR1)

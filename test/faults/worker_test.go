@@ -21,7 +21,8 @@ func TestKillIdleWorker(t *testing.T) {
 	t.Parallel()
 	b := rig.StartBroker(t)
 	p, took := rig.KillIdle(t, b)
-	t.Logf("out of rotation after %v (promise 50 ms)", took)
+	within(t, "out of rotation", took, 50*time.Millisecond)
+	counted(t, b, "sessions_expired", 0) // its connection has ended, and that was enough
 	const calls = 20
 	for range calls {
 		answered(t, rig.Do(t.Context(), p.Client, p.Call("echo")), 1, p.Other)
@@ -58,16 +59,15 @@ func TestKillWorkerHolding(t *testing.T) {
 	for _, moment := range []string{rig.BeforeRead, rig.AfterRead, rig.Running, rig.MidReply} {
 		t.Run(moment, func(t *testing.T) {
 			t.Parallel()
-			b := rig.StartBroker(t)
+			b, begun := rig.StartBroker(t), time.Now()
 			p, o, took := rig.KillHolding(t, b, moment, false)
-			if took > 0 {
-				t.Logf("another one has answered after %v (promise 100 ms)", took)
-			}
+			within(t, "another one has answered", took, 100*time.Millisecond)
+			unsuspected(t, b, begun) // which would have moved it, too, and later
 			answered(t, o, 2, p.Other)
 			if len(o.Rest) != 0 {
 				t.Errorf("%d frames of the first worker's answer came along", len(o.Rest))
 			}
-			settled(t, b, counts{Requests: 1, Answered: 1, Redelivered: 1})
+			settled(t, b, counts{Requests: rig.TurnCalls + 1, Answered: rig.TurnCalls + 1, Redelivered: 1})
 			if n := p.Client.Counters(); n.Late != 0 || n.Retries != 0 {
 				t.Errorf("the client counted %+v", n)
 			}
@@ -83,13 +83,11 @@ func TestKillWorkerHoldingOnce(t *testing.T) {
 			t.Parallel()
 			b := rig.StartBroker(t)
 			p, o, took := rig.KillHolding(t, b, moment, true)
-			if took > 0 {
-				t.Logf("told after %v (promise 100 ms)", took)
-			}
+			within(t, "told", took, 100*time.Millisecond)
 			workerLost(t, o.Err)
-			settled(t, b, counts{Requests: 1, Failed: 1})
+			settled(t, b, counts{Requests: rig.TurnCalls + 1, Answered: rig.TurnCalls, Failed: 1})
 			p.Other.Signal(t, syscall.SIGTERM)
-			if said := p.Other.Says(t, "ended "); !strings.HasPrefix(said, "requests=0 ") {
+			if said := p.Other.Says(t, "ended "); !strings.HasPrefix(said, fmt.Sprintf("requests=%d ", rig.TurnCalls/2)) {
 				t.Errorf("the other worker says %q", said)
 			}
 		})
@@ -112,8 +110,8 @@ func TestHangingHandler(t *testing.T) {
 		t.Run(word, func(t *testing.T) {
 			t.Parallel()
 			b := rig.StartBroker(t)
-			p, o, off := rig.Hang(t, b, word)
-			t.Logf("told %v away from the deadline (promise 50 ms)", off)
+			p, o, _ := rig.Hang(t, b, word)
+			punctual(t, "a handler hangs", o.At.Sub(o.Asked), rig.HangDeadline)
 			var e *mdp.Error
 			if !errors.As(o.Err, &e) || e.Status != mdp.Expired || !e.MayHaveRun {
 				t.Errorf("the call ended with %v; want expired, may have run", o.Err)
@@ -176,11 +174,15 @@ func TestNobodyFree(t *testing.T) {
 		t.Helper()
 		begun := time.Now()
 		_, err := c.Do(t.Context(), call)
-		var e *mdp.Error
-		if !errors.As(err, &e) || e.Status != status {
+		took := time.Since(begun)
+		if !errors.Is(err, status) {
 			t.Errorf("%s: %v; want %v", what, err, status)
 		}
-		t.Logf("%s: told after %v", what, time.Since(begun))
+		if status == mdp.Expired {
+			punctual(t, what, took, call.Timeout)
+		} else {
+			within(t, what+": told", took, 50*time.Millisecond)
+		}
 	}
 	expect("nobody offers it", call, mdp.Expired)
 	call.NoWait, call.Timeout = true, meshproc.Guard

@@ -200,7 +200,7 @@ type Outcome struct {
 	Rest         [][]byte // of the answer
 	Reply        *client.Reply
 	Err          error
-	At           time.Time
+	Asked, At    time.Time // the beginning and the end
 }
 
 // Ask starts a call, and delivers its outcome, one.
@@ -212,6 +212,7 @@ func Ask(ctx context.Context, c *client.Client, call client.Call) <-chan Outcome
 
 // Do calls and takes the answer of a worker actor apart.
 func Do(ctx context.Context, c *client.Client, call client.Call) (o Outcome) {
+	o.Asked = time.Now()
 	o.Reply, o.Err = c.Do(ctx, call)
 	o.At = time.Now()
 	if o.Err != nil {

@@ -65,40 +65,53 @@ func (p *Pair) Hold(t testing.TB, call client.Call) <-chan Outcome {
 	return answer
 }
 
-// KillHolding kills the victim at a moment of a request it holds. It returns how the
-// call ended and how long after the kill, or after the victim killed itself.
+// inTurn lets the other worker come, and calls until both are known to work and it is
+// the victim's turn: it came first.
+func (p *Pair) inTurn(t testing.TB) {
+	t.Helper()
+	p.Join(t)
+	for range TurnCalls {
+		if o := Do(t.Context(), p.Client, p.Call("echo")); o.Err != nil {
+			t.Fatal(o.Err)
+		}
+	}
+}
+
+// TurnCalls is how many calls are answered, half of them by each worker, before
+// KillHolding and StopIdle begin.
+const TurnCalls = 4
+
+// KillHolding kills the victim at a moment of a request it holds while the other worker
+// is idle. It returns how the call ended and how long after the kill, or after the victim
+// killed itself.
 func KillHolding(t testing.TB, b *Broker, moment string, once bool) (*Pair, Outcome, time.Duration) {
 	t.Helper()
 	p := Pairs(t, b, b.Requests, Set(actor.CrashAt, moment))
-	word := "crash"
-	if moment == Running {
-		word = "hold"
-	}
-	call := p.Call(word)
+	p.inTurn(t)
+	call := p.Call("crash")
 	call.Once = once
+	if moment == Running {
+		call.Body = Words("hold")
+	}
+	if moment == BeforeRead {
+		Stop(t, p.Victim)
+	}
+	answer := Ask(t.Context(), p.Client, call)
+	var begun time.Time
 	switch moment {
 	case Running:
-		answer := p.Hold(t, call)
-		begun := time.Now()
+		p.Victim.Line(t, "begun hold")
+		begun = time.Now()
 		p.Victim.Signal(t, syscall.SIGKILL)
-		o := Wait(t, answer)
-		return p, o, o.At.Sub(begun)
 	case BeforeRead:
-		Stop(t, p.Victim)
-		answer := Ask(t.Context(), p.Client, call)
-		p.AwaitService(t, p.Service, "the request is dispatched", func(s broker.ServiceState) bool { return s.Requests == 1 })
-		p.Join(t)
-		begun := time.Now()
+		p.AwaitService(t, p.Service, "the request is dispatched", func(s broker.ServiceState) bool { return s.Running == 1 })
+		begun = time.Now()
 		p.Victim.Signal(t, syscall.SIGKILL)
-		o := Wait(t, answer)
-		return p, o, o.At.Sub(begun)
+	default:
+		begun = dying(t, p.Victim)
 	}
-	p.Join(t) // the victim came first: it is the next
-	answer := Ask(t.Context(), p.Client, call)
-	died := dying(t, p.Victim)
 	o := Wait(t, answer)
-	p.Victim.Wait(t)
-	return p, o, o.At.Sub(died)
+	return p, o, o.At.Sub(begun)
 }
 
 // StopIdle stops an idle worker whose turn it is and calls: how long until the other
@@ -106,13 +119,8 @@ func KillHolding(t testing.TB, b *Broker, moment string, once bool) (*Pair, Outc
 func StopIdle(t testing.TB, b *Broker) (*Pair, Outcome, time.Duration) {
 	t.Helper()
 	p := Pairs(t, b, b.Requests)
-	p.Join(t)
-	for range 4 { // both are known to work
-		if o := Do(t.Context(), p.Client, p.Call("echo")); o.Err != nil {
-			t.Fatal(o.Err)
-		}
-	}
-	Stop(t, p.Victim) // it came first: it is the next
+	p.inTurn(t)
+	Stop(t, p.Victim)
 	begun := time.Now()
 	o := Do(t.Context(), p.Client, p.Call("echo"))
 	return p, o, o.At.Sub(begun)
@@ -142,17 +150,18 @@ func KillIdle(t testing.TB, b *Broker) (*Pair, time.Duration) {
 	return p, took
 }
 
+// HangDeadline is how long Hang is willing to wait.
+const HangDeadline = 500 * time.Millisecond
+
 // Hang calls a handler that never answers, with a deadline: how far from the deadline
 // the caller is told.
 func Hang(t testing.TB, b *Broker, word string) (*Pair, Outcome, time.Duration) {
 	t.Helper()
-	const deadline = 500 * time.Millisecond
 	p := Pairs(t, b, b.Requests)
 	call := p.Call(word)
-	call.Timeout = deadline
-	begun := time.Now()
+	call.Timeout = HangDeadline
 	o := Do(t.Context(), p.Client, call)
-	return p, o, (o.At.Sub(begun) - deadline).Abs()
+	return p, o, (o.At.Sub(o.Asked) - HangDeadline).Abs()
 }
 
 // KillClient kills a client with requests that run and wait: how long until the
