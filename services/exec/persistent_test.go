@@ -248,15 +248,20 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestDeadWorkersProgram: when the worker is killed its program dies.
+// TestDeadWorkersProgram: when the worker is killed its program dies, also while it works
+// and does not read, so that the end of its input tells it nothing.
 func TestDeadWorkersProgram(t *testing.T) {
 	t.Parallel()
 	b := mdtest.StartBroker(t)
 	w := meshproc.Start(t, meshproc.Command(t, "mdworker", append([]string{"--broker", b.Endpoint, "exec", "--service", "run", "--persistent", "--"}, stays().Command...)...))
 	cl := mdtest.Client(t, b, func(c *client.Config) { c.Timeout = meshproc.Guard })
-	pid, _ := strconv.Atoi(obeyed(t, cl, "pid"))
+	file := filepath.Join(t.TempDir(), "pids")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { _, _ = order(ctx, cl, "wait", file) }()
+	program := pids(t, file)[:1] // its own child may survive it
 	w.Kill(t)
-	wantGone(t, []int{pid})
+	wantGone(t, program)
 }
 
 func FuzzReadAnswer(f *testing.F) {

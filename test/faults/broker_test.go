@@ -1,12 +1,15 @@
 package faults
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/mdmesh/mdmesh/broker"
+	"github.com/mdmesh/mdmesh/mdp"
 	"github.com/mdmesh/mdmesh/test/faults/actor"
 	"github.com/mdmesh/mdmesh/test/faults/rig"
+	"github.com/mdmesh/mdmesh/test/faults/wire"
 	"github.com/mdmesh/mdmesh/test/meshproc"
 )
 
@@ -42,6 +45,55 @@ func TestBrokerPaused(t *testing.T) {
 	t.Logf("books: %+v; client: %+v; connections closed: %v", got, load.client.Counters(), st.Transport[0].Closed)
 	if !meshproc.Alive(idle.PID()) {
 		t.Error("the idle worker is gone")
+	}
+}
+
+// Row 10. Workers that beat while the broker is stopped, and say and do nothing else, are
+// all there when it goes on: it reads what has come before it calls anybody silent.
+func TestBrokerPausedAmongWorkers(t *testing.T) {
+	t.Parallel()
+	const workers = 300
+	b := rig.StartBroker(t)
+	service := rig.Fresh()
+	peers := make([]*wire.Peer, workers)
+	for i := range peers {
+		peers[i] = greeted(t, b, service, fmt.Sprint("beating ", i))
+	}
+	over, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- beat(peers, over) }()
+	rig.Stop(t, b.Process)
+	<-time.After(5 * time.Second) // the fault itself
+	rig.Continue(t, b.Process)
+	at := b.State(t).UptimeMs
+	b.Await(t, "it has gone on for a while", func(st broker.State) bool { return st.UptimeMs >= at+2000 })
+	st := b.State(t)
+	if n := st.Counters["sessions_expired"]; n != 0 || len(st.Workers) != workers {
+		t.Errorf("%d workers are left of %d, %d sessions were expired", len(st.Workers), workers, n)
+	}
+	if st.Counters["pauses"] == 0 {
+		t.Error("the broker did not notice its pause")
+	}
+	close(over)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// beat sends the heartbeats of workers, twice as often as they must, until it is over.
+func beat(peers []*wire.Peer, over <-chan struct{}) error {
+	ticker := time.NewTicker(500 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		for _, p := range peers {
+			if err := p.Send(mdp.Command{Role: mdp.Worker, Kind: mdp.Heartbeat}); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-over:
+			return nil
+		}
 	}
 }
 
