@@ -2,16 +2,14 @@ package faults
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"sync/atomic"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/mdmesh/mdmesh/broker"
 	"github.com/mdmesh/mdmesh/mdp"
-	"github.com/mdmesh/mdmesh/test/faults/actor"
 	"github.com/mdmesh/mdmesh/test/faults/relay"
 	"github.com/mdmesh/mdmesh/test/faults/rig"
 	"github.com/mdmesh/mdmesh/test/faults/wire"
@@ -92,26 +90,46 @@ func TestHalfOpenClient(t *testing.T) {
 }
 
 // Row 13. Octets that come one by one are framed as any others, for clients and for
-// workers.
+// workers; the kernel's count of the broker's reads shows that they came so.
 func TestByteByByte(t *testing.T) {
 	t.Parallel()
 	b := rig.StartBroker(t)
 	r := rig.Relay(t, b.Requests)
 	for _, way := range []relay.Direction{relay.Up, relay.Down} {
-		r.Fault(way, relay.Fault{Chunk: 1})
+		r.Fault(way, relay.Fault{Chunk: 1, Pause: 200 * time.Microsecond})
 	}
+	before := reads(t, b.PID())
 	p := rig.Pairs(t, b, r.Endpoint())
 	p.Client = rig.Client(t, r.Endpoint())
 	const calls = 10
 	for n := range calls {
-		body := bytes.Repeat([]byte{byte(n)}, n*100)
+		body := bytes.Repeat([]byte{byte(n)}, n*30)
 		o := rig.Do(t.Context(), p.Client, p.Call("echo", body))
 		answered(t, o, 1, p.Victim)
 		if len(o.Rest) != 1 || !bytes.Equal(o.Rest[0], body) {
 			t.Errorf("call %d: another body came back", n)
 		}
 	}
+	octets, times := r.Passed(relay.Up), reads(t, b.PID())-before
+	t.Logf("the broker read %d octets in %d calls of read", octets, times)
+	if times < octets/4 { // some join where it has no time
+		t.Errorf("the broker read %d times: %d octets did not come one by one", times, octets)
+	}
 	settled(t, b, counts{Requests: calls, Answered: calls})
+}
+
+// reads is how often a process has called read (proc(5), io).
+func reads(t *testing.T, pid int) (n int64) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "syscr: ")
+	if _, err := fmt.Sscan(after, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // Row 13. A handshake that dribbles is ended by the broker; newcomers are served
@@ -292,77 +310,13 @@ func TestOverload(t *testing.T) {
 	b := rig.StartBroker(t)
 	service := rig.Fresh()
 	rig.Worker(t, b.Requests, service)
-	load := startLoad(t, b, service, "sleep 10ms", 200)
-	load.some(t, 600)
+	// A queue of 5 s: longer than three heartbeats and the look that would find them missing.
+	load := startLoad(t, b, service, "sleep 10ms", 500)
+	load.some(t, 500)
 	load.stop(t)
 	calls := uint64(load.calls.Load())
 	settled(t, b, counts{Requests: calls, Answered: calls})
 	if load.retried.Load() > 0 {
 		t.Error("calls were repeated")
-	}
-}
-
-// Row 25. Links that mangle octets cost those who use them their connections at most:
-// the broker lives, others do not notice, and healed links work.
-func TestMangledLinks(t *testing.T) {
-	t.Parallel()
-	b := rig.StartBroker(t)
-	service := rig.Fresh()
-	rig.Worker(t, b.Requests, service, rig.Set(actor.Concurrency, 4))
-	load := startLoad(t, b, service, "echo", 2)
-	r := rig.Relay(t, b.Requests)
-	bad := rig.Worker(t, r.Endpoint(), rig.Fresh())
-	var mangled atomic.Int64
-	for round := range 60 {
-		seed := rand.New(rand.NewPCG(uint64(round), 1))
-		// Each round has one way of mangling: an octet changed, many, or all noise.
-		flips := []int{1, 4, 1000}[round%3]
-		place := make([]uint32, flips)
-		for i := range place {
-			place[i] = seed.Uint32()
-		}
-		r.Fault(relay.Up, relay.Fault{Mangle: func(p []byte) {
-			mangled.Add(1)
-			for _, v := range place {
-				if len(p) > 0 {
-					p[int(v>>8)%len(p)] ^= byte(v) | 1
-				}
-			}
-		}})
-		p, err := wire.Dial(r.Endpoint(), time.Second)
-		if err != nil {
-			continue // the greeting did not survive
-		}
-		for n := range uint64(20) {
-			if err := p.Send(request("mangled", n), []byte("echo")); err != nil {
-				break
-			}
-		}
-		_ = p.Close()
-	}
-	r.Heal()
-	r.Reset()
-	load.some(t, 100)
-	load.stop(t)
-	if mangled.Load() < 60 {
-		t.Errorf("only %d pieces were mangled", mangled.Load())
-	}
-	rig.Await(t, "a healed link works", func() error {
-		p, err := wire.Dial(r.Endpoint(), meshproc.Guard)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = p.Close() }()
-		if err := p.Send(request(service, 1), []byte("echo"), []byte("mine")); err != nil {
-			return err
-		}
-		m, err := p.Recv(meshproc.Guard)
-		if err != nil || m.Kind != mdp.Final || len(m.Frames) != 2 || string(m.Frames[1]) != "mine" {
-			return fmt.Errorf("%+v, %w", m, errors.Join(err, errors.New("another answer")))
-		}
-		return nil
-	})
-	if !meshproc.Alive(bad.PID()) || !meshproc.Alive(b.PID()) {
-		t.Error("a process died of mangled octets")
 	}
 }

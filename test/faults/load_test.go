@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,11 +18,14 @@ type load struct {
 	client     *client.Client
 	calls      atomic.Int64 // answered
 	retried    atomic.Int64 // answered by a later attempt
-	slowest    atomic.Int64
 	progressed chan struct{}
 	over       chan struct{}
 	errs       chan error
 	callers    int
+
+	mu      sync.Mutex    // guards the following
+	longest time.Duration // of all calls
+	lately  time.Duration // since slowest was asked, without what this process waited for its turn
 }
 
 func startLoad(t *testing.T, b *rig.Broker, service, word string, callers int) *load {
@@ -50,13 +54,30 @@ func (l *load) call(t *testing.T, service, word string, caller int) error {
 		if o.Attempt > 1 {
 			l.retried.Add(1)
 		}
-		l.slowest.Store(max(l.slowest.Load(), int64(time.Since(begun))))
+		l.note(o.At.Sub(begun))
 		l.calls.Add(1)
 		select {
 		case l.progressed <- struct{}{}:
 		default:
 		}
 	}
+}
+
+func (l *load) note(took time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.longest = max(l.longest, took)
+	l.lately = max(l.lately, took-turns.waited(took))
+}
+
+// slowest is how long the slowest call took, of those answered since it was asked
+// before, less what this process waited for its turn meanwhile.
+func (l *load) slowest() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	slowest := l.lately
+	l.lately = 0
+	return slowest
 }
 
 // some waits until so many more calls are answered.
@@ -86,5 +107,5 @@ func (l *load) stop(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	t.Logf("%d calls answered, %d by a later attempt, the slowest after %v", l.calls.Load(), l.retried.Load(), time.Duration(l.slowest.Load()))
+	t.Logf("%d calls answered, %d by a later attempt, the slowest after %v", l.calls.Load(), l.retried.Load(), l.longest)
 }

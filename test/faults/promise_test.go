@@ -86,14 +86,14 @@ func unsuspected(t *testing.T, b *rig.Broker, since time.Time) {
 	}
 }
 
-// turns is kept from the beginning of all tests to their end.
+// turns is kept (by TestMain) from the beginning of all tests to their end.
 var turns watch
 
 // watch remembers how long this process had to wait for its turn, which is what any
 // process of the machine has to expect.
 type watch struct {
 	mu    sync.Mutex // guards the following
-	last  time.Time  // when it had its turn
+	last  time.Time  // when it last had its turn
 	waits []wait     // in the order of their ends
 }
 
@@ -105,6 +105,9 @@ type wait struct {
 const watchTick = 10 * time.Millisecond
 
 func (w *watch) keep() {
+	w.mu.Lock()
+	w.last = time.Now()
+	w.mu.Unlock()
 	for range time.Tick(watchTick) {
 		w.turn(time.Now())
 	}
@@ -115,7 +118,7 @@ func (w *watch) turn(now time.Time) {
 	const noise = time.Millisecond // of timers
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if late := now.Sub(w.last) - watchTick; late > noise && !w.last.IsZero() {
+	if late := now.Sub(w.last) - watchTick; late > noise {
 		w.waits = append(w.waits, wait{now, late})
 	}
 	w.last = now
@@ -123,9 +126,10 @@ func (w *watch) turn(now time.Time) {
 
 // since calls f with each wait that ended after begun, and with the one that lasts.
 func (w *watch) since(begun time.Time, f func(d time.Duration)) {
-	w.turn(time.Now())
+	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	f(min(max(now.Sub(w.last)-watchTick, 0), now.Sub(begun)))
 	for i := len(w.waits) - 1; i >= 0 && w.waits[i].until.After(begun); i-- {
 		f(min(w.waits[i].d, w.waits[i].until.Sub(begun)))
 	}

@@ -104,6 +104,9 @@ func (r *Relay) write(d Direction, to *net.TCPConn, octets []byte) error {
 		if f.Chunk > 0 {
 			n = min(n, f.Chunk)
 		}
+		if f.Pause > 0 && !r.wait(f.Pause) {
+			return net.ErrClosed
+		}
 		r.mu.Lock()
 		r.passed[d] += int64(n) // first, so that who has read it finds it counted
 		r.mu.Unlock()

@@ -31,6 +31,8 @@ type Fault struct {
 	Delay time.Duration
 	// Chunk is the most that one write takes; 1 is byte by byte.
 	Chunk int
+	// Pause is waited before each write, so that the kernel does not join chunks again.
+	Pause time.Duration
 	// Rate is how many octets pass in a second; 0 is as many as come.
 	Rate int
 	// Mangle may change octets in place. It is called by several goroutines.
