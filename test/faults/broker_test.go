@@ -97,15 +97,28 @@ func beat(peers []*wire.Peer, over <-chan struct{}) error {
 	}
 }
 
-// Row 32. A broker is killed under 2,000 clients and started again: all are back, and
-// each is answered.
+// Row 32. A broker is killed under 2,000 clients, some of them waiting for an answer, and
+// started again: all are back, and each is answered.
 func TestBrokerRestartedUnderACrowd(t *testing.T) {
 	const clients = 2000
 	c := rig.StartCrowd(t, clients)
+	c.Order(t)
+	c.AwaitService(t, c.Service, "calls are under way", func(s broker.ServiceState) bool {
+		return s.Requests > clients && s.Running >= 32
+	})
 	took := c.Restart(t)
-	t.Logf("%d clients are back after %v (promise 5 s)", clients, took)
+	within(t, fmt.Sprint(clients, " clients are back"), took, 5*time.Second)
+	again := c.Answered(t)
+	got := balance(t, c.Broker)
+	t.Logf("%d calls were answered by a later attempt; the books say %+v", again, got)
+	if again == 0 || again > clients {
+		t.Error("no call was under way when the broker was killed")
+	}
+	if got.Answered != got.Requests || got.Requests < uint64(again) || got.Redelivered > 0 {
+		t.Errorf("the books say %+v; want %d answered at least, and all", got, again)
+	}
 	c.Ask(t)
-	settled(t, c.Broker, counts{Requests: clients, Answered: clients})
+	settled(t, c.Broker, counts{Requests: got.Requests + clients, Answered: got.Requests + clients})
 	// On a machine that has no time for it more than 1,024 handshakes wait at once, and the
 	// oldest are closed: those clients come again. Nobody is refused for anything else.
 	st := c.State(t)

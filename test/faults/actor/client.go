@@ -32,7 +32,7 @@ func playClient(ctx context.Context) error {
 	return nil
 }
 
-// playCrowd is Count clients of one connection each. Each calls once, to connect,
+// playCrowd is Count clients of one connection each. Each calls Body once, to connect,
 // and once more at every order.
 func playCrowd(ctx context.Context) error {
 	clients := make([]*client.Client, number(Count, 1))
@@ -48,33 +48,41 @@ func playCrowd(ctx context.Context) error {
 			_ = c.Close()
 		}
 	}()
-	round := func() error {
-		return inTurns(len(clients), dialling, func(i int) error {
-			mine := fmt.Appendf(nil, "mine %d", i)
-			answer, err := clients[i].Do(ctx, client.Call{Service: os.Getenv(Service), Body: [][]byte{[]byte("echo"), mine}, Timeout: patience})
-			if err == nil && (len(answer.Body) != 2 || string(answer.Body[1]) != string(mine)) {
-				err = fmt.Errorf("client %d got %q", i, answer.Body)
+	again := orders()
+	for n := 1; ; n++ {
+		var repeated atomic.Int64
+		err := inTurns(len(clients), dialling, func(i int) error {
+			attempt, err := callAsCrowd(ctx, clients[i], i)
+			if attempt > 1 {
+				repeated.Add(1)
 			}
 			return err
 		})
-	}
-	return repeat(ctx, len(clients), round)
-}
-
-// repeat does a round at once and one at every order, and tells about each.
-func repeat(ctx context.Context, count int, round func() error) error {
-	again := orders()
-	for n := 1; ; n++ {
-		if err := round(); err != nil {
+		if err != nil {
 			return fmt.Errorf("round %d: %w", n, err)
 		}
-		tell("round %d answered %d", n, count)
+		tell("round %d answered %d, again %d", n, len(clients), repeated.Load())
 		select {
 		case <-again:
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// callAsCrowd calls and returns the attempt that was answered.
+func callAsCrowd(ctx context.Context, c *client.Client, i int) (attempt int, err error) {
+	mine := fmt.Appendf(nil, "mine %d", i)
+	answer, err := c.Do(ctx, client.Call{Service: os.Getenv(Service), Body: [][]byte{[]byte(os.Getenv(Body)), mine}, Timeout: patience})
+	if err != nil {
+		return 0, fmt.Errorf("client %d: %w", i, err)
+	}
+	if len(answer.Body) != 2 || string(answer.Body[1]) != string(mine) {
+		return 0, fmt.Errorf("client %d got %q", i, answer.Body)
+	}
+	var pid int
+	_, err = fmt.Sscan(string(answer.Body[0]), &pid, &attempt)
+	return attempt, err
 }
 
 // inTurns does n things, a few at once, and returns the first error.

@@ -2,6 +2,7 @@ package rig
 
 import (
 	"fmt"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -34,28 +35,42 @@ func StartCrowd(t testing.TB, clients int) *Crowd {
 	c.Broker = StartBrokerAt(t, c.listen)
 	Worker(t, c.Requests, c.Service, Set(actor.Concurrency, 64))
 	for range clients / partSize {
-		c.parts = append(c.parts, Actor(t, "crowd", c.Requests, c.Service, Set(actor.Count, partSize)))
+		// A round takes a while, so that there is something under way in it.
+		c.parts = append(c.parts, Actor(t, "crowd", c.Requests, c.Service, Set(actor.Count, partSize), Set(actor.Body, "sleep 20ms")))
 	}
-	c.answered(t)
+	c.Answered(t)
 	return c
 }
 
-// Ask lets every client call once.
-func (c *Crowd) Ask(t testing.TB) {
+// Order lets every client call once, a few of them at a time.
+func (c *Crowd) Order(t testing.TB) {
 	t.Helper()
 	for _, p := range c.parts {
 		p.Signal(t, syscall.SIGUSR1)
 	}
-	c.answered(t)
 }
 
-// answered waits until all clients have been answered in this round.
-func (c *Crowd) answered(t testing.TB) {
+// Answered waits until all clients have been answered in this round, and returns how
+// many of them by a later attempt than the first.
+func (c *Crowd) Answered(t testing.TB) (again int) {
 	t.Helper()
 	c.rounds++
 	for _, p := range c.parts {
-		p.Line(t, fmt.Sprintf("round %d answered %d", c.rounds, partSize))
+		rest := p.Line(t, fmt.Sprintf("round %d answered %d, again ", c.rounds, partSize))
+		n, err := strconv.Atoi(rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again += n
 	}
+	return again
+}
+
+// Ask lets every client call once and waits until all are answered.
+func (c *Crowd) Ask(t testing.TB) {
+	t.Helper()
+	c.Order(t)
+	c.Answered(t)
 }
 
 // Restart kills the broker and starts another one at the same place: how long, from
