@@ -36,6 +36,7 @@ type counters struct {
 	eventsUnread      atomic.Uint64 // nobody subscribed
 	eventsLost        atomic.Uint64 // gaps in what came over links
 	eventsRepeated    atomic.Uint64 // came over a link again, or over a paused one
+	prefixesRefused   atomic.Uint64 // beyond what one subscriber or all of them may hold
 	stateDropped      atomic.Uint64 // a peer's word, for want of room
 	peerLies          atomic.Uint64 // peers confirmed what was never sent, or not what was
 	floods            atomic.Uint64 // links ended because the peer said too much
@@ -76,7 +77,7 @@ func (b *Broker) Counters() map[string]uint64 {
 		"displaced": c.displaced.Load(), "probes_sent": c.probesSent.Load(), "suspicions": c.suspicions.Load(),
 		"events_in": c.eventsIn.Load(), "events_out": c.eventsOut.Load(), "events_dropped": c.eventsDropped.Load(),
 		"events_unread": c.eventsUnread.Load(), "events_lost": c.eventsLost.Load(), "events_repeated": c.eventsRepeated.Load(),
-		"state_sent": b.stateSeq.Load(), "state_dropped": c.stateDropped.Load(), "peer_lies": c.peerLies.Load(), "floods": c.floods.Load(), "links_displaced": c.linksDisplaced.Load(), "http_refused": c.httpRefused.Load(), "mmi_refused": c.mmiRefused.Load(),
+		"state_sent": b.stateSeq.Load(), "state_dropped": c.stateDropped.Load(), "prefixes_refused": c.prefixesRefused.Load(), "peer_lies": c.peerLies.Load(), "floods": c.floods.Load(), "links_displaced": c.linksDisplaced.Load(), "http_refused": c.httpRefused.Load(), "mmi_refused": c.mmiRefused.Load(),
 		"requests": f.requests.Load(), "answered": f.answered.Load(), "failed": f.failed.Load(), "returned": f.returned.Load(), "redelivered": f.redelivered.Load(),
 		"late": f.late.Load(), "expired": f.expired.Load(), "cancelled": f.cancelled.Load(), "offloaded": f.offloaded.Load(), "busy": f.busy.Load(),
 	}
@@ -109,7 +110,7 @@ func (b *Broker) Counters() map[string]uint64 {
 
 // drops are the counters that count something that was not delivered as asked.
 var drops = []string{"answers_dropped", "busy", "cancelled", "connections_refused", "control_dropped", "displaced", "events_dropped", "events_lost",
-	"expired", "foreign_unanswered", "handshakes_failed", "http_refused", "late", "malformed", "mmi_refused", "partials_dropped", "pongs_dropped", "protocol_errors",
+	"expired", "foreign_unanswered", "handshakes_failed", "http_refused", "late", "malformed", "mmi_refused", "partials_dropped", "pongs_dropped", "prefixes_refused", "protocol_errors",
 	"requests_refused", "services_refused", "state_dropped", "strangers", "unasked_replies", "workers_refused", "zmtp_ignored"}
 
 // IsDrop tells whether the counter of this name counts what was dropped or refused.

@@ -29,7 +29,7 @@ type events struct {
 
 	mu       sync.RWMutex // guards the following
 	subs     map[*zsock.Conn]*prefixes
-	interest map[string]int // subscriptions of all, counted
+	interest interest // of all of them
 }
 
 // prefixes is a set of topic prefixes. It does not change once others see it, or is
@@ -53,7 +53,8 @@ const (
 )
 
 func (e *events) init(b *Broker) {
-	e.b, e.subs, e.interest = b, make(map[*zsock.Conn]*prefixes), make(map[string]int)
+	e.b, e.subs = b, make(map[*zsock.Conn]*prefixes)
+	e.interest.counts = make(map[string]int)
 	e.origins = make(map[[8]byte]uint64)
 	e.origin = originOf(b.incarnation)
 	e.routes.Store(&eventRoutes{})
@@ -270,25 +271,25 @@ func (s *subscribers) Message(_ *zsock.Batch, c *zsock.Conn, m *zsock.Msg) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	prefix, on := string(frame[1:]), frame[0] == 1
-	changed, ok := s.subs[c].subscribe(prefix, on)
-	switch {
-	case !ok:
-		s.b.count.protocolErrors.Add(1)
+	own, prefix, on := s.subs[c], string(frame[1:]), frame[0] == 1
+	if _, known := own.set[prefix]; on && !known && s.interest.full(own, prefix) {
+		s.b.count.prefixesRefused.Add(1)
+		return
+	}
+	switch changed, ok := own.subscribe(prefix, on); {
 	case changed:
 		(*events)(s).count(prefix, on)
+	case !ok && on:
+		s.b.count.prefixesRefused.Add(1)
+	case !ok:
+		s.b.count.protocolErrors.Add(1)
 	}
 }
 
-// count keeps the interest of all subscribers here. The mutex mu is held.
+// count keeps the interest of all subscribers here. Without links it is news for
+// nobody: a link that comes up is told by a pass of its own. The mutex mu is held.
 func (e *events) count(prefix string, on bool) {
-	n := e.interest[prefix]
-	if on {
-		e.interest[prefix] = n + 1
-	} else if e.interest[prefix] = n - 1; n <= 1 {
-		delete(e.interest, prefix)
-	}
-	if on && n == 0 || !on && n <= 1 {
+	if e.interest.count(prefix, on) && e.b.linkCount.Load() > 0 {
 		e.changed()
 	}
 }

@@ -189,6 +189,52 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	}
 }
 
+// What all subscribers hold is bounded, too. Each has a little room whatever others hold,
+// what is refused is counted, and what ends makes room.
+func TestSubscriptionsAreBoundedTogether(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", withEvents)
+		e := &b.events
+		one, other := m.eventPeer(b, zsock.Sub), m.eventPeer(b, zsock.Sub)
+		long := strings.Repeat("x", heldAlways-prefixCost-1)
+		const others = maxHeld - heldAlways - prefixCost - 1 // which they are said to hold
+		holding := func(own, all int) {                      // octets that each holds, and all do
+			m.settle()
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.interest.held = all
+			for _, s := range e.subs {
+				s.octets = own
+			}
+		}
+		holding(maxPrefixes, 0)
+		one.raw("\x01a")
+		m.wantCount(b, "prefixes_refused", 1)
+		holding(0, others)
+		one.raw("\x01" + long)
+		one.raw("\x01a")
+		m.wantCount(b, "prefixes_refused", 1)
+		one.raw("\x01b")
+		one.raw("\x01a") // is there
+		m.wantCount(b, "prefixes_refused", 2)
+		other.raw("\x01" + long) // of its own room
+		m.wantCount(b, "prefixes_refused", 2)
+		other.raw("\x01b")
+		m.wantCount(b, "prefixes_refused", 3)
+		one.close()
+		m.settle()
+		other.raw("\x01b")
+		m.wantCount(b, "prefixes_refused", 3)
+		other.raw("\x00c") // never was
+		m.wantCount(b, "protocol_errors", 1)
+		other.close()
+		m.settle()
+		if held := e.interest.held; held != others || len(e.interest.counts) > 0 {
+			t.Errorf("%d octets are held when all have gone, %d before", held, others)
+		}
+	})
+}
+
 // Subscribers that do not read take a bounded room all together, and none of answers.
 func TestSlowSubscribersAreBoundedTogether(t *testing.T) {
 	inBubble(t, func(m *mesh) {

@@ -110,7 +110,7 @@ func (g *gossip) step(now int64) int64 {
 		g.tell(&batch, s, g.due, false, now)
 	}
 	g.send(&batch)
-	next := g.interests(links, now)
+	next := g.interests(now)
 	for _, d := range g.links {
 		if len(d.services) > 0 && (next == 0 || d.at-now < next) {
 			next = max(d.at-now, 1)

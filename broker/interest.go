@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,8 +22,88 @@ const (
 	maxInterest       = 1_000    // prefixes of one broker
 	maxInterestOctets = 16 << 10 // of them
 	maxInterestBody   = 64 << 10
-	interestPace      = 20 * time.Millisecond
+	interestPace      = 20 * time.Millisecond // between the end of a pass and the next one
 )
+
+// Bounds of what a pass looks at. Beyond them its interest is everything unseen, though
+// a few of the prefixes may cover the others.
+const (
+	maxCovered       = 4 * maxInterest       // distinct prefixes here
+	maxCoveredOctets = 4 * maxInterestOctets // of them
+)
+
+// Bounds of what all subscribers here hold. Every prefix takes prefixCost octets more
+// than it has: the entries of two maps.
+const (
+	prefixCost = 96
+	maxHeld    = 128 << 20
+	heldAlways = 4 << 10 // room that each subscriber has, whatever others hold
+)
+
+// interest sums up the subscriptions of all subscribers here, with each that comes or
+// ends, for there may be a million. Guarded by events.mu.
+type interest struct {
+	counts map[string]int // subscribers of each prefix
+	octets int            // of these prefixes
+	held   int            // octets that all subscriptions take
+	peak   int            // prefixes that counts had: a map does not shrink
+}
+
+// count enters a subscription that began or ended, and tells whether that may be news
+// for linked brokers.
+func (i *interest) count(prefix string, on bool) (news bool) {
+	before, step := i.isEverything(), 1
+	if !on {
+		step = -1
+	}
+	n := i.counts[prefix] + step
+	i.held += step * (prefixCost + len(prefix))
+	i.counts[prefix] = n
+	i.peak = max(i.peak, len(i.counts))
+	if n == 0 {
+		delete(i.counts, prefix)
+		i.trim()
+	}
+	if n > 1 || n == 1 && !on {
+		return false // others want it as well
+	}
+	i.octets += step * len(prefix)
+	return !before || !i.isEverything()
+}
+
+// trim makes a small map of a large one that is nearly empty: a pass walks all of it.
+func (i *interest) trim() {
+	if len(i.counts) > maxCovered || i.peak <= 16*maxCovered {
+		return
+	}
+	counts := make(map[string]int, len(i.counts))
+	maps.Copy(counts, i.counts) // a clone would be as large as the old one
+	i.counts, i.peak = counts, len(counts)
+}
+
+// isEverything tells whether no pass needs to look at the prefixes.
+func (i *interest) isEverything() bool {
+	return i.counts[""] > 0 || len(i.counts) > maxCovered || i.octets > maxCoveredOctets
+}
+
+// list is the distinct prefixes, in any order, maxCovered at most.
+func (i *interest) list() []string {
+	if i.isEverything() {
+		return []string{""}
+	}
+	list := make([]string, 0, len(i.counts))
+	for prefix := range i.counts {
+		list = append(list, prefix)
+	}
+	return list
+}
+
+// full tells whether all subscribers together hold too much for this one to hold
+// another prefix.
+func (i *interest) full(p *prefixes, prefix string) bool {
+	size := prefixCost + len(prefix)
+	return i.held+size > maxHeld && len(p.set)*prefixCost+p.octets+size > heldAlways
+}
 
 // heard is the interest that came over a link.
 type heard struct {
@@ -129,15 +210,12 @@ func appendGroup(dst []byte, broker string, list []string) []byte {
 	return dst
 }
 
-// aggregate is a short list that covers all prefixes: none begins with another.
-func aggregate(all map[string]int) []string {
-	sorted := make([]string, 0, len(all))
-	for prefix := range all {
-		sorted = append(sorted, prefix)
-	}
-	slices.Sort(sorted)
-	list, octets := sorted[:0], 0
-	for _, prefix := range sorted {
+// aggregate is a short list that covers all prefixes: none begins with another. It is
+// made in place.
+func aggregate(all []string) []string {
+	slices.Sort(all)
+	list, octets := all[:0], 0
+	for _, prefix := range all {
 		if n := len(list); n > 0 && strings.HasPrefix(prefix, list[n-1]) {
 			continue
 		}
@@ -153,7 +231,7 @@ func aggregate(all map[string]int) []string {
 // interests tells links of the interest here and makes the routes of events anew, if
 // anything changed. It is called by the gossip goroutine, and returns how long until
 // it is due again, 0 if it is not.
-func (g *gossip) interests(links []*link, now int64) int64 {
+func (g *gossip) interests(now int64) int64 {
 	e := &g.b.events
 	if !e.news.Load() {
 		return 0
@@ -161,14 +239,24 @@ func (g *gossip) interests(links []*link, now int64) int64 {
 	if now < g.interestAt {
 		return g.interestAt - now
 	}
-	g.interestAt = now + int64(interestPace)
 	e.news.Store(false)
-	e.mu.RLock()
-	own := aggregate(e.interest)
-	e.mu.RUnlock()
-	links = slices.DeleteFunc(slices.Clone(links), func(l *link) bool { return l.paused.Load() || l.refuses.Load() })
+	links := slices.DeleteFunc(g.b.upLinks(), func(l *link) bool { return l.paused.Load() || l.refuses.Load() })
 	slices.SortFunc(links, func(x, y *link) int { return cmp.Compare(x.peerName(), y.peerName()) })
 	e.routes.Store(routesFor(links, g.b.name))
+	if len(links) > 0 {
+		g.sayInterests(links)
+	}
+	g.interestAt = g.b.now() + int64(interestPace) // however long this took
+	return 0
+}
+
+// sayInterests tells each link what is wanted here and behind the others.
+func (g *gossip) sayInterests(links []*link) {
+	e := &g.b.events
+	e.mu.RLock()
+	all := e.interest.list()
+	e.mu.RUnlock()
+	own := aggregate(all) // not under the mutex, which readers wait for
 	var batch zsock.Batch
 	for _, l := range links {
 		if !l.sayInterest(&batch, interestFor(l, links, g.b.name, own)) {
@@ -176,7 +264,6 @@ func (g *gossip) interests(links []*link, now int64) int64 {
 		}
 	}
 	batch.Flush()
-	return 0
 }
 
 // interestFor is the body of INTEREST for one link. Brokers for which there is no

@@ -140,13 +140,6 @@ func TestWelcomeComesFirst(t *testing.T) {
 
 func TestAggregate(t *testing.T) {
 	t.Parallel()
-	all := func(list ...string) map[string]int {
-		m := make(map[string]int)
-		for _, p := range list {
-			m[p] = 1
-		}
-		return m
-	}
 	for _, test := range []struct{ of, want []string }{
 		{nil, nil},
 		{[]string{"b", "a", "ab", "a/c"}, []string{"a", "b"}},
@@ -154,17 +147,149 @@ func TestAggregate(t *testing.T) {
 		{[]string{"a/", "a"}, []string{"a"}},
 		{[]string{"ab", "ac", "a\xff"}, []string{"ab", "ac", "a\xff"}},
 	} {
-		if got := aggregate(all(test.of...)); !slices.Equal(got, test.want) {
+		if got := aggregate(slices.Clone(test.of)); !slices.Equal(got, test.want) {
 			t.Errorf("%q gives %q, want %q", test.of, got, test.want)
 		}
 	}
-	many := make(map[string]int)
+	var many []string
 	for i := range maxInterest + 1 {
-		many[fmt.Sprintf("%06d", i)] = 1
+		many = append(many, fmt.Sprintf("%06d", i))
 	}
 	if got := aggregate(many); !slices.Equal(got, []string{""}) {
 		t.Errorf("%d prefixes", len(got))
 	}
+}
+
+// wanting counts so many prefixes, of eight octets each.
+func wanting(n int) *interest {
+	i := &interest{counts: make(map[string]int)}
+	for k := range n {
+		i.count(fmt.Sprintf("%08d", k), true)
+	}
+	return i
+}
+
+// What a pass looks at is bounded, and what is beyond that changes without being news.
+func TestPassIsBounded(t *testing.T) {
+	t.Parallel()
+	unseen := func(i *interest) bool { return slices.Equal(i.list(), []string{""}) }
+	i := wanting(maxCovered)
+	if n := len(i.list()); n != maxCovered {
+		t.Fatalf("%d of %d prefixes", n, maxCovered)
+	}
+	if !i.count("one more", true) || !unseen(i) {
+		t.Error("one prefix too many is no news, or looked at")
+	}
+	if i.count("another", true) || i.count("another", false) {
+		t.Error("it is news that everything is wanted still")
+	}
+	if !i.count("one more", false) || unseen(i) {
+		t.Error("it is no news that there are few again")
+	}
+	if !i.count("", true) || !unseen(i) || !i.count("", false) || unseen(i) {
+		t.Error("the empty prefix is not everything as long as it is there")
+	}
+	long := wanting(0)
+	for k := range maxCoveredOctets / maxTopic {
+		long.count(fmt.Sprintf("%0*d", maxTopic, k), true)
+	}
+	if unseen(long) || !long.count("x", true) || !unseen(long) {
+		t.Errorf("%d octets of %d", long.octets, maxCoveredOctets)
+	}
+}
+
+// Each prefix is counted once for all its subscribers, and nothing is left when all
+// are gone, also of the room that many had.
+func TestInterestIsCounted(t *testing.T) {
+	t.Parallel()
+	const many = 16*maxCovered + 1
+	i := wanting(many)
+	if i.count("00000007", true) || i.count("00000007", false) {
+		t.Error("a second subscriber of a prefix is news")
+	}
+	if i.octets != 8*many || i.held != (8+prefixCost)*many {
+		t.Errorf("%d octets, %d held of %d prefixes", i.octets, i.held, many)
+	}
+	for k := range many {
+		i.count(fmt.Sprintf("%08d", k), false)
+		if n := len(i.counts); n <= maxCovered && i.peak > 16*maxCovered {
+			t.Fatalf("a map for %d prefixes is kept for %d", i.peak, n)
+		}
+	}
+	if len(i.counts) != 0 || i.octets != 0 || i.held != 0 {
+		t.Errorf("left are %d prefixes, %d octets, %d held", len(i.counts), i.octets, i.held)
+	}
+}
+
+// Without links nobody is told: subscriptions are no news, and a pass leaves alone what
+// readers need. The next one is due a pace after its end, not after its beginning.
+func TestPassWithoutLinks(t *testing.T) {
+	b, err := New(Config{Listen: []string{"tcp://x:1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &b.events
+	e.mu.Lock()
+	e.count("t", true)
+	if e.news.Load() {
+		t.Error("it is news for nobody that somebody subscribed")
+	}
+	b.linkCount.Store(1)
+	e.count("u", true)
+	if !e.news.Load() {
+		t.Error("with a link it is none")
+	}
+	b.start = b.start.Add(-time.Second) // the pass began at 1, and takes a second
+	g := &gossip{b: b}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.interests(1)
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Error("a pass waits for subscribers though nobody is linked")
+	}
+	e.mu.Unlock()
+	<-done
+	if e.news.Load() || g.interestAt < int64(time.Second+interestPace) {
+		t.Errorf("the next pass is due at %v", time.Duration(g.interestAt))
+	}
+}
+
+// A broker whose subscribers have too many prefixes for a pass gets all events, and
+// only those that they want once it has fewer.
+func TestEverythingUntilThereAreFew(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		a, b := m.broker("a", withEvents, peers("b")), m.broker("b", withEvents)
+		m.up(a, 1)
+		pub := m.eventPeer(a, zsock.Pub)
+		publish := func(events uint64) {
+			t.Helper()
+			m.pass(100 * time.Millisecond)
+			for _, topic := range []string{"t/1", "other"} {
+				pub.raw(topic, "x")
+			}
+			m.pass(100 * time.Millisecond)
+			m.wantCount(b, "events_in", events)
+		}
+		few := m.subscribe(b, "t/")
+		publish(1)
+		many := m.eventPeer(b, zsock.Sub)
+		for i := range maxCovered {
+			many.raw("\x01many/" + strconv.Itoa(i))
+		}
+		publish(1 + 2)
+		many.raw("\x01many/") // covers them, which is seen once a pass looks again
+		publish(1 + 2 + 2)
+		many.raw("\x00many/0")
+		many.raw("\x00many/1")
+		publish(1 + 2 + 2 + 1)
+		many.close()
+		publish(1 + 2 + 2 + 1 + 1)
+		wantEvents(t, few, "t/1|x", "t/1|x", "t/1|x", "t/1|x", "t/1|x")
+	})
 }
 
 // Whatever a body of INTEREST holds is read or refused; what was written is read.
