@@ -18,6 +18,7 @@ type actor struct {
 	stubborn bool // its handlers ignore CANCEL
 	mum      bool // it answers no probes
 	asleep   time.Duration
+	heard    time.Duration // when it last read something
 	inbox    []*message
 	running  []*job
 	leaving  bool
@@ -41,6 +42,8 @@ func (s *simulation) hire() {
 		a.kind, a.credit = []mdp.Dialect{mdp.V01, mdp.V02}[s.rand.IntN(2)], 1
 	}
 	a.x = s.connect(s.upTo(80*time.Millisecond), a.arrive, a.ended)
+	a.x.sent = a.told
+	a.heard = s.now()
 	s.workers = append(s.workers, a)
 	a.offer()
 	a.beat()
@@ -69,6 +72,10 @@ func (a *actor) beat() {
 	if a.gone {
 		return
 	}
+	if a.awake() && a.kind == mdp.Native && a.s.now()-max(a.heard, a.asleep) > livenessMisses*time.Second {
+		a.die(false) // a broker that says nothing is gone
+		return
+	}
 	if a.awake() && (a.kind == mdp.Native || len(a.running) == 0) {
 		a.x.say(mdp.Command{Role: mdp.Worker, Kind: mdp.Heartbeat, Dialect: a.kind})
 	}
@@ -92,6 +99,14 @@ func (a *actor) die(lossy bool) {
 	}
 	a.ended()
 	a.x.die(lossy)
+}
+
+// halve lets its connection be half open.
+func (a *actor) halve() {
+	if !a.gone && !a.x.mute && !a.x.numb {
+		a.x.halve(a.kind == mdp.Native)
+		a.s.halves++
+	}
 }
 
 // leave says DRAIN, and BYE when all is answered.
@@ -135,6 +150,16 @@ func (a *actor) ended() {
 	}
 }
 
+// told is called when the broker sends something.
+func (a *actor) told(m *message) {
+	if m.Kind == mdp.Request {
+		a.x.given = a.s.now()
+		if h := a.s.histories[m.body()]; h != nil { // else a.take complains
+			h.given++
+		}
+	}
+}
+
 // arrive is called when a message has come to the host.
 func (a *actor) arrive(m *message) {
 	if a.gone {
@@ -153,7 +178,7 @@ func (a *actor) read() {
 		return // busy: it reads when it is done
 	}
 	inbox := a.inbox
-	a.inbox = nil
+	a.inbox, a.heard = nil, a.s.now()
 	for _, m := range inbox {
 		switch m.Kind {
 		case mdp.Request:
@@ -187,7 +212,7 @@ func (a *actor) take(m *message) {
 	if len(a.running) >= a.credit {
 		a.s.fail("a worker of concurrency %d got one more", a.credit)
 	}
-	if a.kind == mdp.Native && !h.foreign && m.Head.ID != h.id {
+	if a.kind == mdp.Native && !h.foreign() && m.Head.ID != h.id {
 		a.s.fail("a worker got %q as %v", m.body(), m.Head.ID)
 	}
 	a.running = append(a.running, &job{m: m, h: h})
@@ -219,7 +244,7 @@ func (a *actor) begin(j *job) {
 	}
 	j.started = true
 	attempt := j.m.Head.Attempt
-	if a.kind == mdp.Native && attempt < j.h.answeredBy && s.now() > j.h.answered+a.x.latency && !a.x.refused {
+	if a.kind == mdp.Native && attempt < j.h.answeredBy && s.now() > j.h.answered+a.x.latency && !a.x.refused && !a.x.numb {
 		s.fail("attempt %d of %s is started after attempt %d was answered and the CANCEL has come", attempt, j.h.body, j.h.answeredBy)
 	}
 	if a.kind == mdp.Native {
@@ -246,6 +271,7 @@ func (a *actor) begin(j *job) {
 
 func (a *actor) partial(j *job) {
 	if !j.over && a.awake() {
+		j.h.begun = true
 		a.x.say(mdp.Command{Role: mdp.Worker, Kind: mdp.Partial, Dialect: a.kind, Address: j.m.Address, Head: mdp.Head{Token: j.m.Head.Token, ID: j.m.Head.ID}}, j.h.body+"+")
 	}
 }
@@ -268,6 +294,10 @@ func (a *actor) final(j *job, err *mdp.Error) {
 	a.running = slices.DeleteFunc(a.running, func(k *job) bool { return k == j })
 	cmd := mdp.Command{Role: mdp.Worker, Kind: mdp.Final, Dialect: a.kind, Address: j.m.Address, Head: mdp.Head{Token: j.m.Head.Token, ID: j.m.Head.ID}}
 	if err != nil {
+		if err.Status == mdp.NotTaken {
+			j.h.refused++
+		}
+		j.h.erred = j.h.erred || err.Status == mdp.AppError
 		cmd.SetError(err)
 		a.x.say(cmd)
 	} else {

@@ -1,14 +1,9 @@
 package broker
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
-
-	"github.com/mdmesh/mdmesh/mdp"
-	"github.com/mdmesh/mdmesh/zsock"
 )
 
 // world is a broker without goroutines and sockets: its ticks, and what peers send it,
@@ -143,128 +138,6 @@ func (w *world) conns() []*conn {
 	return out
 }
 
-// wire is one connection: the broker's side of it, and the way to and from the
-// peer, which keeps the order and takes its time.
-type wire struct {
-	conn    conn
-	w       *world
-	number  int
-	latency time.Duration // at most, each way
-	there   time.Duration // when the last message to the peer arrives
-	back    time.Duration // when the last one to the broker arrives
-	flying  int           // messages to the peer
-	taken   uint32        // messages to the peer, ever
-	unsent  uint32        // of these the last ones, which the end came before
-	reads   uint32
-	turns   uint32
-	closing bool // nothing more is taken for sending
-	closed  bool // the broker knows
-	deaf    bool // the peer has gone: what arrives there is lost
-	refused bool // something that the broker sent was not taken
-
-	arrive func(m *message)   // at the peer's host
-	ended  func()             // the broker has closed it
-	sent   func(*mdp.Command) // by the broker, to a client
-}
-
-// connect opens a connection.
-func (w *world) connect(latency time.Duration, arrive func(*message), ended func()) *wire {
-	w.number++
-	x := &wire{w: w, number: w.number, latency: latency, arrive: arrive, ended: ended}
-	x.conn.opened(w.b, x)
-	w.wires = append(w.wires, x)
-	return x
-}
-
-func (x *wire) Reads() uint32         { return x.reads }
-func (x *wire) Writes() uint32        { return 0 }
-func (x *wire) Turns() uint32         { return x.turns }
-func (x *wire) Queued() (int, int)    { return 0, 0 }
-func (x *wire) Unsent() int           { return x.flying }
-func (x *wire) Precede()              {}
-func (x *wire) Peer() zsock.Peer      { return zsock.Peer{Remote: fmt.Sprint("wire ", x.number)} }
-func (x *wire) Close(error)           { x.hangUp(0) }
-func (x *wire) CloseAfterFlush(error) { x.hangUp(x.there - x.w.now()) }
-
-// SendNumbered is the broker's: what it sends arrives at the peer's host after a while.
-func (x *wire) SendNumbered(_ *zsock.Batch, head [][]byte, body zsock.Body) (number uint32, err error) {
-	if x.closing {
-		return 0, zsock.ErrClosed
-	}
-	if x.flying > 20 && x.w.chance(20) {
-		x.refused = true
-		return 0, zsock.ErrHighWater
-	}
-	m := &message{}
-	for _, f := range body.Append(slices.Clone(head)) {
-		m.frames = append(m.frames, bytes.Clone(f))
-	}
-	if err := mdp.Decode(m.frames, mdp.AtEndpoint, &m.Command); err != nil {
-		x.w.fail("the broker sent %q: %v", m.frames, err)
-		return 0, nil
-	}
-	if x.sent != nil {
-		x.sent(&m.Command)
-	}
-	x.flying++
-	x.taken++
-	x.there = max(x.there, x.w.now()+x.w.upTo(x.latency))
-	x.w.in(x.there-x.w.now(), func() {
-		x.flying--
-		if !x.deaf {
-			x.arrive(m)
-		}
-	})
-	return x.taken, nil
-}
-
-// Unwritten implements transport: of what is under way when a connection ends, some
-// was not written.
-func (x *wire) Unwritten(number uint32) bool { return x.closed && number > x.taken-x.unsent }
-
-// hangUp is the broker's: the connection ends for both.
-func (x *wire) hangUp(after time.Duration) {
-	if x.closing {
-		return
-	}
-	x.closing = true
-	x.w.in(max(after, 0), func() {
-		x.over()
-		if !x.deaf {
-			x.deaf = true
-			x.ended()
-		}
-	})
-}
-
-// over tells the broker that the connection has ended.
-func (x *wire) over() {
-	x.w.awake(func() {
-		if x.closed {
-			return
-		}
-		x.closed, x.closing = true, true
-		x.unsent = uint32(x.w.rand.IntN(x.flying + 1))
-		x.w.wires = slices.DeleteFunc(x.w.wires, func(y *wire) bool { return x == y })
-		var batch zsock.Batch
-		x.conn.ended(&batch, errBye)
-		x.w.after()
-	})
-}
-
-// die is the peer's end: killed, its messages under way may be lost with it.
-func (x *wire) die(lossy bool) {
-	if x.deaf {
-		return
-	}
-	x.deaf = true
-	if lossy {
-		x.over()
-		return
-	}
-	x.w.in(max(x.back-x.w.now(), 0), x.over)
-}
-
 // awake does something when the broker is not paused: it comes before or behind the tick
 // that notices the pause.
 func (w *world) awake(do func()) {
@@ -273,31 +146,4 @@ func (w *world) awake(do func()) {
 		return
 	}
 	do()
-}
-
-// say is the peer's: a command to the broker.
-func (x *wire) say(cmd mdp.Command, body ...string) {
-	if x.deaf {
-		return
-	}
-	cmd.Delimited = cmd.Dialect == mdp.V01
-	frames := mdp.Append(nil, make([]byte, mdp.MaxHead), &cmd)
-	for i, f := range frames {
-		frames[i] = bytes.Clone(f)
-	}
-	for _, f := range body {
-		frames = append(frames, []byte(f))
-	}
-	x.back = max(x.back, x.w.now()+x.w.upTo(x.latency))
-	x.w.in(x.back-x.w.now(), func() { x.w.awake(func() { x.take(frames) }) })
-}
-
-func (x *wire) take(frames [][]byte) {
-	if x.closed {
-		return
-	}
-	x.reads++
-	var batch zsock.Batch
-	x.conn.message(&batch, zsock.NewMsg(frames...))
-	x.w.after()
 }
