@@ -68,5 +68,8 @@ fi
 go test -count=1 -run 'Alloc|Cost|Small' ./mdp ./zsock ./client
 # Thousands of histories of one broker, from a seed that changes with every run and is
 # printed; under the race detector, below, a few hundred.
-BROKER_SEEDS=2000 go test -count=1 -timeout 15m -v -run 'TestSimulation$' ./broker
+BROKER_SEEDS=10000 go test -count=1 -timeout 15m -v -run 'TestSimulation$' ./broker
+# Every fuzz target of what reads from strangers, for a moment: more than the seeds, which
+# are all that the tests below look at. It goes on from what earlier runs found.
+FUZZTIME=${FUZZTIME:-2s} test/fuzz.sh ./mdp ./zsock ./broker
 exec go test -race -count=1 -timeout 40m ./...
