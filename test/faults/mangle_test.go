@@ -18,20 +18,32 @@ import (
 	"github.com/mdmesh/mdmesh/test/meshproc"
 )
 
-// mangling is the fault of one round, and counts the pieces it had. Each round has one
-// way of mangling: an octet changed, several, or all noise.
-func mangling(round int, mangled *atomic.Int64) relay.Fault {
+// mangling changes so many octets of each piece, at places that are of the round and of
+// the piece's number, and counts the pieces.
+func mangling(round, octets int, mangled *atomic.Int64) relay.Fault {
 	seed := rand.New(rand.NewPCG(uint64(round), 1))
-	place := make([]uint32, []int{1, 4, 1000}[round%3])
+	place := make([]uint32, octets)
 	for i := range place {
 		place[i] = seed.Uint32()
 	}
 	return relay.Fault{Mangle: func(p []byte) {
-		mangled.Add(1)
+		n := int(mangled.Add(1))
 		for _, v := range place {
 			if len(p) > 0 {
-				p[int(v>>8)%len(p)] ^= byte(v) | 1
+				p[(int(v>>8)+7*n)%len(p)] ^= byte(v) | 1
 			}
+		}
+	}}
+}
+
+// headMangling changes one octet of each piece, and each time another one of the head of
+// its first message: framing survives that.
+func headMangling(mangled *atomic.Int64) relay.Fault {
+	const begin, size = 2, 42 // behind the frame's flags and length
+	return relay.Fault{Mangle: func(p []byte) {
+		n := int(mangled.Add(1))
+		if i := begin + n%size; i < len(p) {
+			p[i] ^= byte(n) | 1
 		}
 	}}
 }
@@ -48,7 +60,8 @@ func TestMangledLinks(t *testing.T) {
 	bad := rig.Worker(t, r.Endpoint(), rig.Fresh())
 	var mangled atomic.Int64
 	for round := range 60 {
-		r.Fault(relay.Up, mangling(round, &mangled))
+		// Each round has one way of mangling: an octet changed, several, or all noise.
+		r.Fault(relay.Up, mangling(round, []int{1, 4, 1000}[round%3], &mangled))
 		p, err := wire.Dial(r.Endpoint(), time.Second)
 		if err != nil {
 			continue // the greeting did not survive
@@ -93,9 +106,9 @@ func TestMangledAnswers(t *testing.T) {
 	t.Parallel()
 	b := rig.StartBroker(t)
 	service := rig.Fresh()
-	r := rig.Relay(t, b.Requests)
-	w := rig.Worker(t, r.Endpoint(), service)
-	c := rig.Client(t, r.Endpoint()) // a panic of it ends this process
+	links := []*relay.Relay{rig.Relay(t, b.Requests), rig.Relay(t, b.Requests)}
+	w := rig.Worker(t, links[0].Endpoint(), service)
+	c := rig.Client(t, links[1].Endpoint()) // a panic of it ends this process
 	call := client.Call{Service: service, Body: rig.Words("echo", []byte("mine")), Timeout: time.Second}
 	works := func() error {
 		if o := rig.Do(t.Context(), c, call); o.Err != nil || len(o.Rest) != 1 || string(o.Rest[0]) != "mine" {
@@ -105,24 +118,35 @@ func TestMangledAnswers(t *testing.T) {
 	}
 	rig.Await(t, "the links work", works)
 	var mangled atomic.Int64
-	const rounds = 24
+	const rounds = 48
 	failed := 0
 	for round := range rounds {
-		r.Fault(relay.Down, mangling(round, &mangled))
-		if round%4 == 3 {
+		r := links[round%2] // one at a time: what a worker does not understand it does not answer
+		fault := headMangling(&mangled)
+		if round%4 >= 2 {
+			fault = mangling(round, 1+round%3, &mangled)
+		}
+		r.Fault(relay.Down, fault)
+		if round%8 >= 6 {
 			r.Reset() // new handshakes, to be mangled as well
 		}
-		brief := call
-		brief.Timeout = 200 * time.Millisecond
-		if _, err := c.Do(t.Context(), brief); err != nil { // what comes in time may be anything
-			failed++
+		for range 5 { // as long as nothing but octets is wrong, the connection stays
+			brief := call
+			brief.Timeout = 40 * time.Millisecond
+			if _, err := c.Do(t.Context(), brief); err != nil { // what comes in time may be anything
+				failed++
+			}
 		}
 		r.Heal()
 		r.Reset()
 		rig.Await(t, "healed links work", works)
 	}
 	b.AwaitService(t, service, "one worker is there", func(s broker.ServiceState) bool { return s.Workers == 1 && s.Idle == 1 })
-	t.Logf("%d pieces were mangled, %d of %d calls failed", mangled.Load(), failed, rounds)
+	n := c.Counters()
+	t.Logf("%d pieces were mangled, %d of %d calls failed; the client counted %+v", mangled.Load(), failed, 5*rounds, n)
+	if n.Malformed+n.Unknown == 0 {
+		t.Error("the client read nothing that it did not understand")
+	}
 	if mangled.Load() < rounds || failed == 0 {
 		t.Errorf("only %d pieces were mangled, %d calls failed", mangled.Load(), failed)
 	}
