@@ -127,12 +127,12 @@ func (s *service) makeRoom(batch *zsock.Batch, client *conn, size int64) {
 
 // canGive is how many of its newest requests l has to give to make room for one more of
 // this size in mine, the client's line, which may be nil; 0 if it cannot: nothing is
-// refused for nothing.
+// refused for nothing. All are told at once, so it is a portion at most.
 func (s *service) canGive(l, mine *line, client *conn, size int64) int {
 	cfg := &s.b.cfg
 	least := mine.share(cfg) + max(1/float64(cfg.MaxRequests), float64(size)/float64(cfg.MaxBytes))
 	given, octets := 0, int64(0)
-	for r := l.requests.last; l.requests.n-given > 1 && !r.mayHaveRun() && least < share(l.requests.n-given, l.octets-octets, cfg); r = r.waiting.prev {
+	for r := l.requests.last; given < portion && l.requests.n-given > 1 && !r.mayHaveRun() && least < share(l.requests.n-given, l.octets-octets, cfg); r = r.waiting.prev {
 		given++
 		octets += r.size
 		if s.queued()-given < cfg.MaxRequests && s.bytes-octets+size <= cfg.MaxBytes && s.b.noRoom(client, size, s.b.held.Load()-octets) == "" {

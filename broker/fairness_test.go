@@ -276,19 +276,21 @@ func TestFloodMakesRoomOrNothing(t *testing.T) {
 	const size = 1000
 	unit := costOf(size) + requestCost
 	for name, test := range map[string]struct {
+		asks      int
 		set       func(*Config)
 		octets    int64
 		displaced uint64
 	}{
-		"enough":             {func(c *Config) { c.MaxBytes = 10 * unit }, unit * 9 / 2, 5},
-		"not enough":         {func(c *Config) { c.MaxBytes = 10 * unit }, unit * 11 / 2, 0},
-		"not enough for all": {func(c *Config) { c.MaxRequests, c.MaxBytes, c.MaxTotalBytes = 10, 100*unit, 20*unit }, unit * 39 / 2, 0},
+		"enough":             {10, func(c *Config) { c.MaxBytes = 10 * unit }, unit * 9 / 2, 5},
+		"not enough":         {10, func(c *Config) { c.MaxBytes = 10 * unit }, unit * 11 / 2, 0},
+		"not enough for all": {10, func(c *Config) { c.MaxRequests, c.MaxBytes, c.MaxTotalBytes = 10, 100*unit, 20*unit }, unit * 39 / 2, 0},
+		"too many at once":   {3 * portion, func(c *Config) { c.MaxBytes = 3 * portion * unit }, (portion + 1) * unit, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(m *mesh) {
 				b := m.broker("b", test.set)
 				flood, other := m.client(b, "flood"), m.client(b, "other")
-				for range 10 {
+				for range test.asks {
 					flood.ask("s", string(make([]byte, size)))
 				}
 				m.settle()
