@@ -9,7 +9,7 @@
 // What was taken from a silent worker may still be answered by that, wherever it is meanwhile.
 //
 // A request's way: Message (conn.go) decodes it, conn.request (client.go) admits
-// it, service.place and dispatch (dispatch.go) hand it out, worker.request
+// it, service.submit and dispatch (dispatch.go) hand it out, worker.request
 // (worker.go) writes it; worker.final comes back and service.answer (answer.go)
 // writes the reply. Peers are in link.go, handshake.go and route.go, what
 // is decided about them in policy.go and choice.go, what they are told in gossip.go

@@ -115,7 +115,7 @@ func (c *conn) request(batch *zsock.Batch, m *zsock.Msg) {
 	c.fill(r, now)
 	c.adopt(r)
 	r.body = body.Hold()
-	s.place(batch, r, now)
+	s.submit(batch, r, now)
 }
 
 // refuseDraining sends a request elsewhere. A peer's is counted and confirmed all the

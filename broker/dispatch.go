@@ -7,8 +7,8 @@ import (
 	"github.com/mdmesh/mdmesh/zsock"
 )
 
-// place puts a new request where it can run, or into a queue.
-func (s *service) place(batch *zsock.Batch, r *request, now int64) {
+// submit puts a new request where it can run, or into a queue.
+func (s *service) submit(batch *zsock.Batch, r *request, now int64) {
 	if r.flags&mdp.FlagNoWait != 0 && !s.offered(now) {
 		s.fail(batch, r, mdp.Errorf(mdp.NoWorker, "nobody offers %q", s.name))
 		return

@@ -44,7 +44,7 @@ func (b *Broker) announceDrain(batch *zsock.Batch, conns []*conn) {
 		c.tellDrain(batch)
 	}
 	for _, s := range b.allServices() {
-		s.letGo(batch)
+		s.shed(batch)
 	}
 }
 
@@ -103,10 +103,10 @@ func (c *conn) nativeRole() mdp.Role {
 	return 0
 }
 
-// letGo sends waiting requests elsewhere: back to native clients and peers, which
+// shed sends waiting requests elsewhere: back to native clients and peers, which
 // know other brokers; others, and those that may have run, to linked brokers. What
 // no peer takes may still find a worker until the end.
-func (s *service) letGo(batch *zsock.Batch) {
+func (s *service) shed(batch *zsock.Batch) {
 	now := s.b.now()
 	s.inPortions(batch, s.waiting, func(r *request) {
 		if !r.waits() {

@@ -105,8 +105,8 @@ func (i *interest) full(p *prefixes, prefix string) bool {
 	return i.held+size > maxHeld && len(p.set)*prefixCost+p.octets+size > heldAlways
 }
 
-// heard is the interest that came over a link.
-type heard struct {
+// peerInterest is the interest that came over a link.
+type peerInterest struct {
 	own    group
 	beyond []group // of brokers the peer is linked with
 }
@@ -165,11 +165,11 @@ func (l *link) hearInterest(m *zsock.Msg) {
 
 // parseInterest reads the body of INTEREST: groups of n(1) broker(n) count(2), and
 // so many times length(2) prefix. The first group is the sender's own.
-func parseInterest(p []byte) (*heard, bool) {
+func parseInterest(p []byte) (*peerInterest, bool) {
 	if len(p) > maxInterestBody {
 		return nil, false
 	}
-	h := &heard{}
+	h := &peerInterest{}
 	for first := true; len(p) > 0; first = false {
 		n := int(p[0])
 		if len(p) < 3+n || len(h.beyond) >= maxLinks {

@@ -49,7 +49,7 @@ type link struct {
 	refusedAt    int64  // broker clock, when the connection last refused a STATE
 	toldInterest string
 	eventsSent   uint64 // guarded by events.forwardMu
-	interest     atomic.Pointer[heard]
+	interest     atomic.Pointer[peerInterest]
 	origin       [8]byte // the peer's incarnation, as events name it
 
 	// The following are guarded by Broker.mu.

@@ -131,7 +131,7 @@ func (b *Broker) enterLocal(ctx context.Context, call *localCall, service string
 		r.deadline = later(now, max(time.Until(deadline), 1))
 	}
 	ref := requestRef{s, r.token()}
-	s.place(&batch, r, now)
+	s.submit(&batch, r, now)
 	return ref, nil
 }
 

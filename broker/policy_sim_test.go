@@ -76,7 +76,7 @@ func (b *simBroker) standing() standing {
 	return s
 }
 
-// arrive is service.place.
+// arrive is service.submit.
 func (p *plant) arrive(b *simBroker, job *simJob) {
 	job.path = append(job.path, b.id)
 	if b.free > 0 && len(b.queue) == 0 {
