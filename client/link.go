@@ -16,6 +16,7 @@ const (
 	defaultHeartbeat = time.Second      // until WELCOME says better
 	idleHeartbeat    = 15 * time.Second // while nothing is outstanding
 	liveness         = 3                // silent intervals until the broker counts as gone
+	looks            = 2                // for signs of the broker, an interval
 	dialTimeout      = 5 * time.Second
 	byeTimeout       = time.Second // for the last octets of a link
 	// cautious is the size of body, in octets, that every broker takes. Larger ones
@@ -59,12 +60,13 @@ type link struct {
 	heartbeat   time.Duration
 	outstanding int
 	since       instant       // when something became outstanding
-	owing       time.Duration // for how long something was, since the last beat
-	busy        bool          // something was sent or outstanding since the last beat
+	owing       time.Duration // for how long something was, since the last look
+	looks       int           // so far
+	busy        bool          // something was sent or outstanding since the last interval
 	idle        bool          // beats have the long interval
-	spoke       bool          // something was sent since the last beat
+	spoke       bool          // something was sent since the last interval
 	silence     time.Duration // for how long the broker has owed us a word
-	heard       uint32        // reads of conn at the last beat
+	heard       uint32        // reads of conn at the last look
 }
 
 // dial connects and says HELLO. Requests may follow at once.
@@ -205,7 +207,7 @@ func (l *link) nudge() {
 	}
 }
 
-// interval is how long to wait for the next beat. A drained link that has nothing
+// interval is how long to wait for the next look. A drained link that has nothing
 // left to wait for ends here.
 func (l *link) interval() time.Duration {
 	var b zsock.Batch
@@ -220,16 +222,17 @@ func (l *link) interval() time.Duration {
 	}
 	c.mu.Unlock()
 	b.Flush()
-	return d
+	return d / looks
 }
 
-// beat ends an interval: it counts the broker's silence and breaks ours.
+// beat ends a look: it counts the broker's silence and, at the end of an interval,
+// breaks ours.
 //
 // The broker owes a word within each interval while something is outstanding, and
 // within each long one otherwise. What is outstanding for moments only, such as
 // requests that are soon cancelled, it need not have seen: so the time counts for
-// which something was. One beat counts for one interval at most, which forgives a
-// process that was stopped for a while.
+// which something was. One look counts for its part of an interval at most, which
+// forgives a process that was stopped for a while.
 func (l *link) beat() {
 	var b zsock.Batch
 	c := l.c
@@ -243,7 +246,7 @@ func (l *link) beat() {
 	if l.idle {
 		l.owing, interval = idleHeartbeat, idleHeartbeat
 	}
-	l.silence += min(l.owing, interval)
+	l.silence += min(l.owing, interval/looks)
 	if reads := l.conn.Reads(); reads != l.heard {
 		l.silence, l.heard = 0, reads
 	}
@@ -252,16 +255,24 @@ func (l *link) beat() {
 		c.counters.silences.Add(1)
 		l.conn.Close(fmt.Errorf("%w for %v", errSilent, l.silence))
 	}
+	if l.looks++; l.looks%looks == 0 {
+		l.endInterval(&b)
+	}
+	c.mu.Unlock()
+	b.Flush()
+}
+
+// endInterval says that we are there, if nothing else did, and sets the next interval.
+// Callers hold mu.
+func (l *link) endInterval(b *zsock.Batch) {
 	if !l.spoke {
-		l.say(&b, mdp.Heartbeat, nil)
+		l.say(b, mdp.Heartbeat, nil)
 	}
 	if idle := l.outstanding == 0 && !l.busy; idle != l.idle {
 		l.idle, l.silence = idle, 0
 	}
 	l.busy = l.outstanding > 0
 	l.spoke = false
-	c.mu.Unlock()
-	b.Flush()
 }
 
 // lasted tells whether the broker has welcomed us and not sent us away, so that

@@ -19,6 +19,7 @@ import (
 const (
 	defaultHeartbeat = time.Second // until WELCOME says better
 	liveness         = 3           // silent intervals until the broker counts as gone
+	looks            = 2           // for signs of the broker, an interval
 	dialTimeout      = 5 * time.Second
 	// stopGrace is how long handlers may take to notice that their context has ended
 	// when the worker must leave.
@@ -83,9 +84,10 @@ type link struct {
 	requests  table // queued or running
 	credit    int   // what the broker was told last
 	heartbeat time.Duration
-	spoke     bool   // something was sent since the last beat
-	heard     uint32 // reads of conn at the last beat
-	misses    int
+	spoke     bool   // something was sent since the last interval
+	heard     uint32 // reads of conn at the last look
+	looks     int    // so far
+	misses    int    // looks in a row that saw nothing
 	welcomed  bool
 	broker    string // its name
 	greeted   bool   // the log has it
@@ -258,27 +260,30 @@ func (l *link) nudge() {
 func (l *link) interval() time.Duration {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
-	return l.heartbeat
+	return l.heartbeat / looks
 }
 
-// beat ends an interval: it counts the broker's silence and breaks ours. Counting
-// beats, not time, forgives a process that was stopped for a while.
+// beat ends a look: it counts the broker's silence and, at the end of an interval,
+// breaks ours. Counting looks, not time, forgives a process that was stopped for a while.
 func (l *link) beat() {
 	s := l.s
 	var b zsock.Batch
 	s.mu.Lock()
+	l.looks++
 	l.misses++
 	if reads := l.conn.Reads(); reads != l.heard {
 		l.misses, l.heard = 0, reads
 	}
-	if l.misses >= liveness {
+	if l.misses >= liveness*looks {
 		s.w.counters.silences.Add(1)
-		l.conn.Close(fmt.Errorf("%w for %d heartbeats", errSilent, l.misses))
+		l.conn.Close(fmt.Errorf("%w for %d heartbeats", errSilent, liveness))
 	}
-	if !l.spoke {
-		l.say(&b, mdp.Heartbeat)
+	if l.looks%looks == 0 {
+		if !l.spoke {
+			l.say(&b, mdp.Heartbeat)
+		}
+		l.spoke = false
 	}
-	l.spoke = false
 	s.mu.Unlock()
 	b.Flush()
 }
