@@ -57,7 +57,7 @@ func halfOpenClient(ways ...relay.Direction) func(*round) func(*round) []float64
 // few is how many rounds are made of what measures others for many seconds.
 const few = 5
 
-// beside is what others get without somebody, and beside him.
+// beside is what others get without somebody who misbehaves, and beside him.
 func beside(what, promise string) []figure {
 	return []figure{until(what+" without", 0), until(what+" beside it", 0), {"ratio of the two", "times", promise}}
 }

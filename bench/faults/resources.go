@@ -26,8 +26,10 @@ var ofQueues = []injection{
 
 // ofSizes are messages at the limit and beyond.
 var ofSizes = []injection{
-	{fault: "request and answer of 64 MiB", figures: []figure{{"the broker's memory grows by, in sizes of the body", "times", "2"}},
-		prepare: freshBroker(func(r *round, b *rig.Broker) []float64 { return []float64{rig.Largest(r, b)} })},
+	{fault: "request of 64 MiB", figures: []figure{{"the broker's memory grows by, in sizes of it", "times", "2"}},
+		prepare: freshBroker(func(r *round, b *rig.Broker) []float64 { return []float64{rig.Largest(r, b, false)} })},
+	{fault: "request and answer of 64 MiB", figures: []figure{{"the broker's memory grows by, in sizes of both", "times", "2"}},
+		prepare: freshBroker(func(r *round, b *rig.Broker) []float64 { return []float64{rig.Largest(r, b, true)} })},
 	{fault: "request beyond 64 MiB", figures: []figure{{callerTold + ", its link lives", "", "at once"}},
 		prepare: timed(func(r *round, b *rig.Broker) time.Duration { return rig.TooBig(r, b) })},
 	{fault: "64 MiB and one octet are announced", figures: []figure{{"the link is ended", "", "at once"}, {"the broker's memory grows by", "KB", ""}},

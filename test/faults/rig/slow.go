@@ -59,8 +59,8 @@ func pace(t testing.TB, every time.Duration, do func(n uint64) error) (stop func
 // what else the machine does hits both.
 const pairs = 3
 
-// SlowClient compares the p99 of a client's calls without another one, and while that
-// asks for more and more and reads nothing.
+// SlowClient compares the p99 of a client's calls beside another one that reads its
+// answers, and while that asks as much and reads nothing.
 func SlowClient(t testing.TB, b *Broker) (without, with time.Duration) {
 	t.Helper()
 	// What is not read in a window, beyond what the kernel takes, stays below 8 MiB, where
@@ -71,11 +71,16 @@ func SlowClient(t testing.TB, b *Broker) (without, with time.Duration) {
 	calls(t, p, window/4) // all are warm
 	var fast, slow []time.Duration
 	for range pairs {
-		fast = append(fast, calls(t, p, window)...)
 		r.Heal()
 		c := Peer(t, r.Endpoint())
-		r.Fault(relay.Down, relay.Fault{Stall: true})
+		go func() {
+			for err := error(nil); err == nil; {
+				_, err = c.Recv(meshproc.Guard)
+			}
+		}()
 		stop := pace(t, every, func(n uint64) error { return c.Send(Request(theirs, n), fmt.Appendf(nil, "size %d", size)) })
+		fast = append(fast, calls(t, p, window)...)
+		r.Fault(relay.Down, relay.Fault{Stall: true})
 		b.Await(t, "answers are unread", func(st broker.State) bool { return st.Unread > 0 })
 		slow = append(slow, calls(t, p, window)...)
 		if n := b.State(t).Connections; n != 4 {
