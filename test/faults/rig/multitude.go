@@ -33,7 +33,7 @@ type Silence struct {
 // Silent opens many connections that say nothing, or half a greeting.
 func Silent(t testing.TB, b *Broker, count int) (s Silence) {
 	t.Helper()
-	const shaken = 1500 // takes less than the second for which the crowd is quiet
+	const shaken = 1500      // takes less than the second for which the crowd is quiet
 	handshakes(t, b, shaken) // warm
 	s.Without = handshakes(t, b, shaken)
 	before := RSS(t, b.PID())
