@@ -80,7 +80,7 @@ profile: ## collect anew the profiles that mdbroker and bench-peers are built wi
 	@MD_CPUPROFILE=$(CURDIR)/bin/profile ROUNDS=3 DURATION=3s PARTS=grid OUT=bin/profile/peers.json $(MAKE) -s bench-peers
 	@cd bench/peers && $(GO) run ./pgo $(CURDIR)/bin/profile $(CURDIR)
 
-bench-table: ## write the README's tables from the last results
+bench-table: ## write the tables in README.md and docs/BENCHMARKS.md from the last results
 	@$(GO) run ./bench/table
 
 man: build ## write manual pages and shell completions into ./bin/share

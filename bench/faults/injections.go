@@ -14,8 +14,9 @@ import (
 type injection struct {
 	fault   string
 	figures []figure
-	lanes   int // rounds at once; more than 1 where rounds mostly wait
-	rounds  int // at most; 0: as many as are wanted
+	lanes   int  // rounds at once; more than 1 where rounds mostly wait
+	rounds  int  // at most; 0: as many as are wanted
+	brief   bool // the README has it
 	// prepare makes what all rounds share and returns what is repeated: it provokes
 	// the fault and returns a value for each of the figures.
 	prepare func(site *round) func(*round) []float64

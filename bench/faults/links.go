@@ -13,13 +13,13 @@ const halfOpen = 4 * time.Second
 var ofLinks = []injection{
 	{fault: "what a busy worker says is lost", figures: []figure{until(another, halfOpen)}, lanes: waiting, prepare: halfOpenWorker(relay.Up)},
 	{fault: "what a busy worker is told is lost", figures: []figure{until(another, halfOpen)}, lanes: waiting, prepare: halfOpenWorker(relay.Down)},
-	{fault: "both are lost", figures: []figure{until(another, halfOpen)}, lanes: waiting, prepare: halfOpenWorker(relay.Up, relay.Down)},
+	{fault: "both are lost", brief: true, figures: []figure{until(another, halfOpen)}, lanes: waiting, prepare: halfOpenWorker(relay.Up, relay.Down)},
 	{fault: "what an idle worker says is lost", figures: []figure{until(unlisted, halfOpen)}, lanes: waiting, prepare: halfOpenIdle(relay.Up)},
 	{fault: "what an idle worker is told is lost", figures: []figure{until(unlisted, halfOpen)}, lanes: waiting, prepare: halfOpenIdle(relay.Down)},
 	{fault: "both ways of an idle worker are lost", figures: []figure{until(unlisted, halfOpen)}, lanes: waiting, prepare: halfOpenIdle(relay.Up, relay.Down)},
 	{fault: "what a waiting client says is lost", figures: []figure{until(cancelled, halfOpen)}, lanes: waiting, prepare: halfOpenClient(relay.Up)},
 	{fault: "what a waiting client is told is lost", figures: []figure{until(cancelled, halfOpen)}, lanes: waiting, prepare: halfOpenClient(relay.Down)},
-	{fault: "both ways of a waiting client are lost", figures: []figure{until(cancelled, halfOpen)}, lanes: waiting, prepare: halfOpenClient(relay.Up, relay.Down)},
+	{fault: "both ways of a waiting client are lost", brief: true, figures: []figure{until(cancelled, halfOpen)}, lanes: waiting, prepare: halfOpenClient(relay.Up, relay.Down)},
 	{fault: "an answer is lost with its connection", figures: []figure{until("another try is answered", 0)},
 		prepare: timed(func(r *round, b *rig.Broker) time.Duration {
 			_, o, took := rig.LoseReply(r, b)
@@ -69,7 +69,7 @@ func compared(without, with time.Duration) []float64 {
 
 // ofSlowness are those who do not read.
 var ofSlowness = []injection{
-	{fault: "client that reads none of its answers", figures: beside("p99 of another's calls", "1 ± 0.1"), rounds: few,
+	{fault: "client that reads none of its answers", brief: true, figures: beside("p99 of another's calls", "1 ± 0.1"), rounds: few,
 		prepare: freshBroker(func(r *round, b *rig.Broker) []float64 { return compared(rig.SlowClient(r, b)) })},
 	{fault: "subscriber that reads nothing", figures: beside("p99 of another's events", "1 ± 0.1"), rounds: few,
 		prepare: freshBroker(func(r *round, b *rig.Broker) []float64 { return compared(rig.SlowSubscriber(r, b)) })},

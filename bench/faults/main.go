@@ -124,7 +124,7 @@ func (i *injection) measure(all *round, wanted int) []report.Injection {
 // rows sums up what the rounds measured, figure by figure.
 func (i *injection) rows(wanted, rounds int, measured [][]float64, failed []string) (out []report.Injection) {
 	for n, f := range i.figures {
-		row := report.Injection{Fault: i.fault, Measured: f.measured, Unit: f.unit, Promise: f.promise, Failed: failed}
+		row := report.Injection{Fault: i.fault, Measured: f.measured, Unit: f.unit, Promise: f.promise, Failed: failed, Brief: i.brief}
 		if rounds != wanted {
 			row.Rounds = rounds
 		}

@@ -26,7 +26,7 @@ var ofQueues = []injection{
 
 // ofSizes are messages at the limit and beyond.
 var ofSizes = []injection{
-	{fault: "request of 64 MiB", figures: []figure{{"the broker's memory grows by, in sizes of it", "times", "2"}},
+	{fault: "request of 64 MiB", brief: true, figures: []figure{{"the broker's memory grows by, in sizes of it", "times", "2"}},
 		prepare: freshBroker(func(r *round, b *rig.Broker) []float64 { return []float64{rig.Largest(r, b, false)} })},
 	{fault: "request and answer of 64 MiB", figures: []figure{{"the broker's memory grows by, in sizes of both", "times", "2"}},
 		prepare: freshBroker(func(r *round, b *rig.Broker) []float64 { return []float64{rig.Largest(r, b, true)} })},
@@ -41,9 +41,9 @@ var ofSizes = []injection{
 
 // ofBrokers are brokers that are short of something.
 var ofBrokers = []injection{
-	{fault: "no descriptors, then some", figures: []figure{until("20 newcomers are in", time.Second)},
+	{fault: "no descriptors, then some", brief: true, figures: []figure{until("20 newcomers are in", time.Second)},
 		prepare: timed(func(r *round, b *rig.Broker) time.Duration { return rig.OutOfDescriptors(r, b, 20) })},
-	{fault: "SIGSTOP of the broker for 5 s", lanes: waiting,
+	{fault: "SIGSTOP of the broker for 5 s", brief: true, lanes: waiting,
 		figures: []figure{until("a waiting call is answered, after SIGCONT", 0), {"expiries", "sessions", "0"}},
 		prepare: freshBroker(func(r *round, b *rig.Broker) []float64 {
 			o, expired, took := rig.PauseAmongIdle(r, b, 5*time.Second)
@@ -62,7 +62,7 @@ const (
 )
 
 var ofCrowds = []injection{
-	{fault: "kill -9 of the broker of 2,000 clients", figures: []figure{until("all are back, after the new one listens", 5*time.Second)},
+	{fault: "kill -9 of the broker of 2,000 clients", brief: true, figures: []figure{until("all are back, after the new one listens", 5*time.Second)},
 		prepare: func(site *round) func(*round) []float64 {
 			c := rig.StartCrowd(site, clients)
 			return func(*round) []float64 { return []float64{ms(c.Restart(site))} }
@@ -70,7 +70,7 @@ var ofCrowds = []injection{
 	{fault: "10,000 connections that say nothing", rounds: 3, prepare: freshBroker(silent),
 		figures: append(beside("p99 of another's handshake", "2"), figure{"the broker's memory grows by, for each", "KB", "10"},
 			figure{"in a handshake at once", "connections", "1024"})},
-	{fault: "10,000 idle clients", rounds: 3, prepare: freshBroker(live),
+	{fault: "10,000 idle clients", brief: true, rounds: 3, prepare: freshBroker(live),
 		figures: []figure{{"memory of each", "KB", "40"}, {"their heartbeats take, of a core", "%", "5"}}},
 }
 

@@ -29,6 +29,7 @@ type Injection struct {
 	P50      float64  `json:"p50"`
 	P99      float64  `json:"p99"`              // of few rounds: the largest
 	Failed   []string `json:"failed,omitempty"` // why rounds did not come to their end
+	Brief    bool     `json:"brief,omitempty"`  // among the few that the README names
 }
 
 // UnmarshalJSON also reads results of the time when all figures were ms.
@@ -62,9 +63,24 @@ func (f *Faults) Print(out io.Writer) error {
 	return w.Flush()
 }
 
-// Markdown is a table for the README. Units, numbers of rounds and failures are named
-// where they are not what the reader expects.
+// Markdown is a table for the README: of the figures that are to be brief, if any are, and
+// of those with a failure, which nobody is to overlook.
 func (f *Faults) Markdown() string {
+	brief := Faults{Machine: f.Machine, Rounds: f.Rounds}
+	for _, i := range f.Injections {
+		if i.Brief || len(i.Failed) > 0 {
+			brief.Injections = append(brief.Injections, i)
+		}
+	}
+	if !slices.ContainsFunc(f.Injections, func(i Injection) bool { return i.Brief }) {
+		return f.MarkdownOfAll()
+	}
+	return brief.MarkdownOfAll()
+}
+
+// MarkdownOfAll is a table of all figures. Units, numbers of rounds and failures are named
+// where they are not what the reader expects.
+func (f *Faults) MarkdownOfAll() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "Each fault is provoked %d times among real processes; ms until it is overcome%s. %s.\n\n", f.Rounds, f.exceptions(), f.Machine)
 	out.WriteString("| fault | until | p50 | p99 | promise |\n|-|-|-|-|-|\n")

@@ -39,6 +39,25 @@ func TestFaultsTables(t *testing.T) {
 	}
 }
 
+// TestBriefFaults: the README has what is to be brief, and what failed, if anything is to
+// be brief at all.
+func TestBriefFaults(t *testing.T) {
+	t.Parallel()
+	f := Faults{Rounds: 30, Injections: []Injection{{Fault: "named", Brief: true}, {Fault: "other"}, {Fault: "broken", Failed: []string{"why"}}}}
+	for text, want := range map[string]bool{"| named |": true, "| other |": false, "| broken (**1 of 30": true} {
+		if strings.Contains(f.Markdown(), text) != want {
+			t.Errorf("README has %q: %t\n%s", text, !want, f.Markdown())
+		}
+		if !strings.Contains(f.MarkdownOfAll(), text) {
+			t.Errorf("all lack %q", text)
+		}
+	}
+	f.Injections[0].Brief = false
+	if f.Markdown() != f.MarkdownOfAll() {
+		t.Error("where nothing is to be brief, not everything is there")
+	}
+}
+
 // TestFaultsOfOneUnit: results of the time when all figures were ms still read.
 func TestFaultsOfOneUnit(t *testing.T) {
 	t.Parallel()

@@ -10,21 +10,24 @@ import (
 
 const root = "../.."
 
-func TestREADMEHasTheLastResults(t *testing.T) {
+func TestDocumentsHaveTheLastResults(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fresh, err := fill(root, text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(text, fresh) {
-		t.Error("README's tables are not those of bench/results: run make bench-table")
-	}
-	if n := len(section.FindAll(text, -1)); n != 3 {
-		t.Errorf("README has %d tables of measurements, want peers, balance and faults", n)
+	tables := map[string]int{"README.md": 3, "docs/BENCHMARKS.md": 1} // peers, balance and faults; all of faults
+	for _, name := range documents {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fresh, err := fill(root, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(text, fresh) {
+			t.Errorf("the tables of %s are not those of bench/results: run make bench-table", name)
+		}
+		if n := len(section.FindAll(text, -1)); n != tables[name] {
+			t.Errorf("%s has %d tables of measurements, want %d", name, n, tables[name])
+		}
 	}
 }
 
