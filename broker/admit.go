@@ -15,8 +15,8 @@ type account struct{ atomic.Int64 }
 
 // shareOfFree is the part of the octets that are free which one account may take, once
 // half of the total is taken: a quarter. One that takes what it can ends at half of the
-// total, n that do so at once at n/(n+4) of it; of n that come one after another each
-// leaves four fifths of what it found.
+// total, more than four that do so at once, n, at n/(n+4) of it; of n that come one after
+// another each leaves four fifths of what it found.
 const shareOfFree = 4
 
 // Held is the memory that requests and parts of answers take, in octets: what
@@ -37,7 +37,7 @@ func (s *service) admit(batch *zsock.Batch, client *conn, size, now int64) (*req
 	case s.bytes+size > s.b.cfg.MaxBytes && s.table.live > 0:
 		no = "the service holds its maximum of octets"
 	default:
-		no = s.b.noRoom(client, size, s.b.held.Load())
+		no = s.b.noRoomFor(client, size, s.b.held.Load())
 	}
 	if no != "" {
 		s.stats.Busy++
@@ -76,27 +76,29 @@ func (s *service) orphan(r *request) {
 	r.account.Add(octets)
 }
 
-// noRoom tells why a client may not hold size octets more while all hold so many, "" if
-// it may. What waits may wait for ever, over any number of services: nobody is to take
-// everything, so that others find something. Several readers that ask at the same time
-// may exceed the bounds by what each of them brings.
-func (b *Broker) noRoom(client *conn, size, held int64) string {
+// noRoomFor is noRoom for one more request of a client, nil for this process.
+func (b *Broker) noRoomFor(client *conn, size, held int64) string {
+	a := b.accountOf(client)
+	mine := a.Load()
+	if client != nil && client.detaches() {
+		mine += b.orphaned.Load() // else it would come again and again, each time with nothing
+	}
+	return b.noRoom(a, mine, size, held)
+}
+
+// noRoom tells why an account that has mine may not have size octets more while all hold
+// so many, "" if it may. What waits may wait for ever, over any number of services: nobody
+// is to take everything, so that others find something. Several readers that ask at the
+// same time may exceed the bounds by what each of them brings.
+func (b *Broker) noRoom(a *account, mine, size, held int64) string {
 	free := b.cfg.MaxTotalBytes - held
 	switch {
 	case size > free:
 		return "the broker holds its maximum of octets"
-	case held < b.cfg.MaxTotalBytes/2:
+	case held < b.cfg.MaxTotalBytes/2, mine+size <= free/shareOfFree:
 		return ""
-	}
-	mine := b.accountOf(client).Load()
-	if client != nil && client.detaches() {
-		mine += b.orphaned.Load() // else it would come again and again, each time with nothing
-	}
-	switch {
-	case mine+size <= free/shareOfFree:
-		return ""
-	case client == nil:
-		return "the broker holds half of its maximum of octets, and calls by HTTP have their share of the rest"
+	case a == &b.inside:
+		return "the broker holds half of its maximum of octets, and calls made by HTTP or inside it have their share of the rest"
 	}
 	return "the broker holds half of its maximum of octets, and this connection has its share of the rest"
 }
@@ -135,7 +137,7 @@ func (s *service) canGive(l, mine *line, client *conn, size int64) int {
 	for r := l.requests.last; given < portion && l.requests.n-given > 1 && !r.mayHaveRun() && least < share(l.requests.n-given, l.octets-octets, cfg); r = r.waiting.prev {
 		given++
 		octets += r.size
-		if s.queued()-given < cfg.MaxRequests && s.bytes-octets+size <= cfg.MaxBytes && s.b.noRoom(client, size, s.b.held.Load()-octets) == "" {
+		if s.queued()-given < cfg.MaxRequests && s.bytes-octets+size <= cfg.MaxBytes && s.b.noRoomFor(client, size, s.b.held.Load()-octets) == "" {
 			return given
 		}
 	}

@@ -114,7 +114,7 @@ func TestSharesOfOthersThanClients(t *testing.T) {
 		}
 		for n := 0; ; n++ {
 			if err := call(); err != nil {
-				if n == 0 || !strings.Contains(err.Error(), "calls by HTTP have their share") {
+				if n == 0 || !strings.Contains(err.Error(), "inside it have their share") {
 					t.Errorf("call %d: %v", n, err)
 				}
 				break
@@ -166,5 +166,33 @@ func TestDetachedRequestsKeepTheirShare(t *testing.T) {
 		c.close()
 		m.pass(time.Hour) // nobody offers the names: they are given up
 		m.empty(b)
+	})
+}
+
+// Parts of answers that are kept for a client count for its share, too: with a few small
+// requests it is not to have large answers fill the broker.
+func TestPartsOfAnswersHaveTheShareOfTheirClient(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b", func(c *Config) { c.MaxTotalBytes, c.MaxBytes, c.MaxMessage = total, total, total })
+		w, c := m.worker(b, "s", 10), m.dial(b, "c", mdp.Client, mdp.V01)
+		var asked []*message
+		for range 8 {
+			c.send(mdp.Command{Kind: mdp.Request, Service: []byte("s")}, "x")
+			asked = append(asked, w.take())
+		}
+		most := int64(0)
+		for range 8 {
+			for _, r := range asked {
+				w.partial(r, string(make([]byte, total/32)))
+				m.settle()
+				most = max(most, b.Held())
+			}
+		}
+		if most < total/2 || most > total*5/8 {
+			t.Errorf("the parts for one client take %d of %d octets", most, int64(total))
+		}
+		if b.Counters()["partials_dropped"] == 0 {
+			t.Error("nothing was dropped")
+		}
 	})
 }

@@ -167,14 +167,18 @@ func (s *service) partial(batch *zsock.Batch, r *request, i int, body zsock.Body
 // collect keeps a part until the final answer comes.
 func (s *service) collect(batch *zsock.Batch, r *request, body zsock.Body) {
 	size := int64(body.Cost())
+	no := s.b.noRoom(r.account, r.account.Load(), size, s.b.held.Load())
 	switch {
 	case len(r.from.collected) >= maxPartials, r.from.octets+int64(body.Size()) > s.b.cfg.MaxMessage:
 		s.b.count.partialsDropped.Add(1)
 		s.fail(batch, r, &mdp.Error{Status: mdp.TooBig, Text: "the parts of the answer are more than one message takes", MayHaveRun: true})
 		return
-	case s.bytes+size > s.b.cfg.MaxBytes, s.b.held.Load()+size > s.b.cfg.MaxTotalBytes:
+	case s.bytes+size > s.b.cfg.MaxBytes:
+		no = "the service holds its maximum of octets"
+		fallthrough
+	case no != "":
 		s.b.count.partialsDropped.Add(1)
-		err := busy("the broker holds its maximum of octets")
+		err := busy(no)
 		err.MayHaveRun = true
 		s.fail(batch, r, err)
 		return
@@ -187,6 +191,9 @@ func (s *service) collect(batch *zsock.Batch, r *request, body zsock.Body) {
 
 // forgetCollected drops the parts of an answer that will not be finished.
 func (s *service) forgetCollected(r *request) {
+	if len(r.from.collected) == 0 {
+		return
+	}
 	for _, p := range r.from.collected {
 		p.Release()
 	}

@@ -184,7 +184,10 @@ func (s *simulation) vanish() {
 	s.anyClient().leave(s.chance(50))
 }
 
+// leave is a client's end by itself: what is under way to it is lost, also where the broker
+// has said goodbye meanwhile.
 func (c *asker) leave(lossy bool) {
+	c.x.abrupt = true
 	c.ended()
 	c.x.die(lossy)
 }

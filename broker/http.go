@@ -182,7 +182,7 @@ func (b *Broker) readBody(w http.ResponseWriter, req *http.Request, timeout time
 	ctl.SetReadDeadline(time.Now().Add(min(timeout, maxBodyTime))) // not every writer can: then the server's own limits hold
 	defer ctl.SetReadDeadline(time.Time{})
 	upload := &upload{b: b, r: http.MaxBytesReader(w, req.Body, b.cfg.MaxMessage)}
-	defer func() { b.held.Add(-upload.held) }()
+	defer func() { upload.count(-upload.held) }()
 	body, err := io.ReadAll(upload)
 	if err != nil {
 		replySoon(w) // the body may have taken all the time until now
@@ -191,7 +191,7 @@ func (b *Broker) readBody(w http.ResponseWriter, req *http.Request, timeout time
 	switch {
 	case errors.Is(err, errNoRoom):
 		b.count.httpRefused.Add(1)
-		writeCallError(w, busy("the broker holds its maximum of octets"))
+		writeCallError(w, busy(upload.no))
 	case errors.As(err, &tooBig):
 		http.Error(w, fmt.Sprintf("the body is larger than %d octets", tooBig.Limit), http.StatusRequestEntityTooLarge)
 	case err != nil:
@@ -200,21 +200,32 @@ func (b *Broker) readBody(w http.ResponseWriter, req *http.Request, timeout time
 	return body, err
 }
 
-// upload is a body that is being read. What has come of it counts as held: many large
-// ones at once are refused, and who sends nothing takes no room.
+// upload is a body that is being read. What has come of it counts as held, as the call
+// will: many large ones at once are refused, and who sends nothing takes no room.
 type upload struct {
 	b    *Broker
 	r    io.Reader
 	held int64
+	no   string // why there is no room
 }
 
 func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.r.Read(p)
-	u.held += int64(n)
-	if u.b.held.Add(int64(n)) > u.b.cfg.MaxTotalBytes {
+	if n == 0 {
+		return n, err
+	}
+	u.no = u.b.noRoom(&u.b.inside, u.b.inside.Load(), int64(n), u.b.held.Load())
+	u.count(int64(n))
+	if u.no != "" {
 		return n, errNoRoom
 	}
 	return n, err
+}
+
+func (u *upload) count(octets int64) {
+	u.held += octets
+	u.b.held.Add(octets)
+	u.b.inside.Add(octets)
 }
 
 // writeCallError maps a status to HTTP; the code itself goes into a header.
@@ -223,6 +234,9 @@ func writeCallError(w http.ResponseWriter, err error) {
 	var e *mdp.Error
 	if errors.As(err, &e) {
 		w.Header().Set("Md-Status", e.Status.String())
+		if e.MayHaveRun {
+			w.Header().Set("Md-May-Have-Run", "true")
+		}
 		switch e.Status {
 		case mdp.BadRequest:
 			code = http.StatusBadRequest
@@ -234,7 +248,9 @@ func writeCallError(w http.ResponseWriter, err error) {
 			code = http.StatusGatewayTimeout
 		case mdp.Busy, mdp.NotTaken:
 			code = http.StatusServiceUnavailable
-			w.Header().Set("Retry-After", "1")
+			if !e.MayHaveRun {
+				w.Header().Set("Retry-After", "1")
+			}
 		case mdp.AppError:
 			code = http.StatusInternalServerError
 		}

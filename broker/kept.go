@@ -3,6 +3,8 @@ package broker
 import (
 	"hash/maphash"
 	"sync"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // A service that nobody uses any more is forgotten, or names that are used once, one for
@@ -27,12 +29,22 @@ type kept struct {
 	// By a hash of the name, which takes less room than names of 255 octets. Among
 	// so many of 64 bits, by a seed that nobody knows, two are hardly ever the same.
 	totals map[uint64]totals
+	told   bool // the log has it that there are too many
 }
 
 func (k *kept) full() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.totals) >= maxTotals
+}
+
+// warn tells once that somebody is to be told that it is full.
+func (k *kept) warn() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	told := k.told
+	k.told = true
+	return !told
 }
 
 func (k *kept) put(name string, a totals) {
@@ -86,6 +98,9 @@ func (l *ledger) resume(a totals) {
 func (s *service) keepTotals() bool {
 	for _, p := range s.routes {
 		if p.used() && p.link.kept.full() {
+			if p.link.kept.warn() {
+				s.b.note(hclog.Warn, "link keeps no more names: services that went over it stay known until it ends", "broker", p.link.peerName(), "names", maxTotals)
+			}
 			if !s.lingers {
 				s.lingers = true
 				s.b.count.servicesLingering.Add(1)

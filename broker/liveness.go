@@ -281,8 +281,9 @@ func (c *conn) sayAlive(batch *zsock.Batch, now int64) {
 			worker.sayBeat(batch)
 		}
 	case c.client.Load() != nil:
-		// Who is still sending a large request waits for an answer already.
-		waits := !c.watch.idle || c.watch.heard == now
+		// Who is still sending a large request waits for an answer already. In a grace
+		// nobody has a gap: all of them at once are not to be written to.
+		waits := !c.watch.idle || c.watch.gap > 0
 		if waits && silent >= interval || silent >= int64(idleInterval) {
 			c.sendControl(batch, &mdp.Command{Role: mdp.Client, Kind: mdp.Heartbeat})
 		}

@@ -79,6 +79,7 @@ func (b *Broker) call(ctx context.Context, service string, flags uint8, body [][
 	call := &localCall{done: make(chan localAnswer, 1)}
 	ref, err := b.enterLocal(ctx, call, service, flags, body)
 	if err != nil {
+		b.noteRefused(service, "", "", err)
 		return localAnswer{}, fmt.Errorf("call %s: %w", service, err)
 	}
 	a := b.awaitLocal(ctx, call, ref)
@@ -103,7 +104,7 @@ func (b *Broker) awaitLocal(ctx context.Context, call *localCall, ref requestRef
 }
 
 // enterLocal admits and places a request made inside the process.
-func (b *Broker) enterLocal(ctx context.Context, call *localCall, service string, flags uint8, body [][]byte) (requestRef, error) {
+func (b *Broker) enterLocal(ctx context.Context, call *localCall, service string, flags uint8, body [][]byte) (requestRef, *mdp.Error) {
 	switch {
 	case b.draining.Load():
 		return requestRef{}, mdp.Errorf(mdp.NotTaken, "the broker is shutting down")

@@ -114,7 +114,7 @@ func (s *service) loss(r *request, status mdp.Status, why string) *mdp.Error {
 		s.enqueue(r)
 	case len(r.holders) > 0: // a suspect still may
 	default:
-		if r.spent() {
+		if r.spent() && !r.guest() && !r.once() {
 			status = mdp.WorkerLost
 			s.poisoned(r, why)
 		}

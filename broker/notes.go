@@ -24,14 +24,18 @@ type note struct {
 	args  []any
 }
 
-const maxNotes = 1_000 // not yet written
+// Bounds of what is noted and not yet written.
+const (
+	maxNotes      = 1_000
+	maxDebugNotes = 900 // of these: what is worse always has some room
+)
 
 // note is for readers, the ticker, and whoever holds a mutex; others log themselves.
 func (b *Broker) note(level hclog.Level, text string, args ...any) {
 	n := &b.notes
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.lines) >= maxNotes {
+	if len(n.lines) >= maxNotes || level == hclog.Debug && len(n.lines) >= maxDebugNotes {
 		n.lost++
 		return
 	}
@@ -63,8 +67,15 @@ func (s *service) noteEnd(r *request, status mdp.Status) {
 // noteRefusal is noteEnd of a request that was not taken in: the one just read.
 func (c *conn) noteRefusal(err *mdp.Error) {
 	if c.b.log.IsDebug() {
-		c.b.note(hclog.Debug, "request refused", "service", string(c.cmd.Service), "request", c.cmd.Head.ID.String(), "status", err.Status.String(),
-			"remote", c.z.Peer().Remote, "reason", err.Text)
+		c.b.noteRefused(string(c.cmd.Service), c.cmd.Head.ID.String(), c.z.Peer().Remote, err)
+	}
+}
+
+// noteRefused notes that a request was not taken in, where the log is to tell that much.
+// One made inside the process has no id yet.
+func (b *Broker) noteRefused(service, id, remote string, err *mdp.Error) {
+	if b.log.IsDebug() {
+		b.note(hclog.Debug, "request refused", "service", service, "request", id, "status", err.Status.String(), "remote", remote, "reason", err.Text)
 	}
 }
 

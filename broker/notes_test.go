@@ -82,7 +82,7 @@ func TestBrokerWithAStuckLog(t *testing.T) {
 func TestRequestsAreNoted(t *testing.T) {
 	for level, want := range map[hclog.Level][]string{
 		hclog.Info:  nil,
-		hclog.Debug: {"status=OK attempt=2", "status=NO_WORKER remote=", "status=CANCELLED attempt=1"},
+		hclog.Debug: {"status=OK attempt=2", "status=NO_WORKER remote=", "status=CANCELLED attempt=1", "status=NOT_TAKEN remote="},
 	} {
 		t.Run(level.String(), func(t *testing.T) {
 			var log bytes.Buffer
@@ -100,6 +100,13 @@ func TestRequestsAreNoted(t *testing.T) {
 				w.take()
 				c.cancelRequest(h)
 				m.settle()
+				if _, err := b.Call(t.Context(), strings.Repeat("s", 300)); err == nil {
+					t.Error("a name of 300 octets is taken")
+				}
+				b.draining.Store(true)
+				if _, err := b.Call(t.Context(), "s"); err == nil {
+					t.Error("a call is taken in the drain")
+				}
 				stop()
 				var got []string
 				for _, line := range strings.Split(log.String(), "\n") {
@@ -111,11 +118,26 @@ func TestRequestsAreNoted(t *testing.T) {
 					t.Fatalf("%d lines: %q", len(got), got)
 				}
 				for i, facts := range got {
-					if !strings.Contains(facts, want[i]) || !strings.Contains(facts, " request=0") {
+					if !strings.Contains(facts, want[i]) || !strings.Contains(facts, " request=") {
 						t.Errorf("line %d tells %q, not %q", i, facts, want[i])
 					}
 				}
 			})
 		})
+	}
+}
+
+// Lines about requests, of which there may be any number, leave room for what is worse.
+func TestDebugNotesLeaveRoom(t *testing.T) {
+	b, err := New(Config{Listen: []string{"tcp://x:1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 * maxNotes {
+		b.note(hclog.Debug, "request ended")
+	}
+	b.note(hclog.Warn, "worker is suspect")
+	if n := &b.notes; len(n.lines) != maxDebugNotes+1 || n.lines[maxDebugNotes].level != hclog.Warn || n.lost != 2*maxNotes-maxDebugNotes {
+		t.Errorf("%d lines, %d lost", len(n.lines), n.lost)
 	}
 }

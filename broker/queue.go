@@ -136,8 +136,8 @@ func (r *request) before(other *request) bool {
 }
 
 // after finds the first request that may be taken among those that have skip others
-// before them, as clients take turns of one, or nil. It looks at so many at most; where
-// there are too many to walk past, at later ones.
+// before them, as clients take turns of one, or nil. It looks at so many at most, of
+// requests and of lines without any; where there are too many to walk past, at later ones.
 func (q *queue) after(skip, looks int, may func(*request) bool) *request {
 	if q.n <= skip {
 		return nil
@@ -150,7 +150,11 @@ func (q *queue) after(skip, looks int, may func(*request) bool) *request {
 			deeper--
 			d++
 		}
-		for r := l.past(d, &steps); r != nil && looks > 0; r = r.waiting.next {
+		r := l.past(d, &steps)
+		if r == nil {
+			looks--
+		}
+		for ; r != nil && looks > 0; r = r.waiting.next {
 			if may(r) {
 				return r
 			}

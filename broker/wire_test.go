@@ -31,7 +31,7 @@ type wire struct {
 	closed  bool // the broker knows
 	deaf    bool // the peer has gone: what arrives there is lost
 	refused bool // something that the broker sent was not taken
-	abrupt  bool // closed by the broker before all was read that it had sent
+	abrupt  bool // ended before the peer has read all that the broker had sent
 
 	numb, mute bool // half open: what is sent to the peer, or to the broker, is swallowed
 	halfAt     time.Duration
@@ -158,7 +158,7 @@ func (x *wire) hangUp(after time.Duration) {
 	}
 	x.closing = true
 	x.w.in(max(after, 0), func() {
-		x.abrupt = x.flying > 0 || x.numb || x.mute
+		x.abrupt = x.abrupt || x.flying > 0 || x.numb || x.mute
 		x.over()
 		if !x.numb {
 			x.bye()

@@ -24,7 +24,7 @@ const (
 //	BUSY         yes             unless it may have run
 //	BROKER_LOST  yes             unless it may have run
 //	PEER_LOST    yes             unless it may have run
-//	WORKER_LOST  no: the broker has tried three workers
+//	WORKER_LOST  no: three attempts have been made
 //	others       no: an answer, or a mistake that would be repeated
 //
 // A loss of the connection counts as BROKER_LOST that may have run, but for requests
@@ -63,7 +63,7 @@ func pause(e *mdp.Error, refusals int, lot float64) time.Duration {
 // retry ends x with e or, where that is allowed, tries again. attempt is the latest
 // one that e is known to be about. Callers hold mu.
 func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error, attempt uint16) {
-	from := x.link
+	from, asks := x.link, x.holder != nil // for the answer to an attempt that was made: that is none
 	c.leave(x)
 	x.state, x.holder = waiting, nil
 	partials := x.restarts && !x.call.Restartable
@@ -71,7 +71,7 @@ func (c *Client) retry(x *exchange, b *zsock.Batch, e *mdp.Error, attempt uint16
 		c.finish(x, e)
 		return
 	}
-	if counts(e) {
+	if counts(e) && !asks {
 		if x.attempt = max(x.attempt, x.answered, attempt); x.attempt >= maxAttempts && e.MayHaveRun {
 			c.finish(x, because(e, "not tried again: it has had all its %d attempts", maxAttempts))
 			return

@@ -127,7 +127,7 @@ func (o *options) limits(f *pflag.FlagSet) {
 	bytes(&o.maxTotal, "max-total-bytes", d.MaxTotalBytes, "octets of memory for all requests held; more are answered BUSY, and from half of it on more than a quarter of what is free on one connection")
 	bytes(&o.maxUnfinished, "max-unfinished", d.MaxUnfinished, "octets of memory for large messages that have not come whole; more, and the slowest sender is cut off")
 	bytes(&o.maxUnread, "max-unread", d.MaxUnread, "octets of answers and events, each half, that wait for peers which read too slowly; more are dropped")
-	f.IntVar(&o.cfg.MaxServices, "max-services", d.MaxServices, "services known at once; more are refused")
+	f.IntVar(&o.cfg.MaxServices, "max-services", d.MaxServices, "services known at once; more are refused, but workers and linked brokers may add some")
 	f.IntVar(&o.cfg.MaxConnections, "max-connections", d.MaxConnections, "open connections of each endpoint; more are refused, and from half of it on those of a host with four for each that is free")
 }
 
