@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,31 @@ func TestAttemptsElsewhereCount(t *testing.T) {
 			t.Errorf("poison %+v", p)
 		}
 		m.empty(b)
+	})
+}
+
+// What runs once has no other tries to use up, and a guest's are its home's affair.
+func TestWhatIsNoPoison(t *testing.T) {
+	inBubble(t, func(m *mesh) {
+		b := m.broker("b")
+		c, p := m.client(b, "c"), m.fakePeer(b, "p")
+		third := func(h *mdp.Head) { h.Attempt = 3 }
+		w := m.worker(b, "s", 1)
+		h := c.ask("s", "x", third, flags(mdp.FlagOnce))
+		w.take()
+		w.close()
+		c.failed(h, mdp.WorkerLost, true)
+		w = m.worker(b, "s", 1)
+		m.settle()
+		p.send(mdp.Command{Kind: mdp.Request, Service: []byte("s"), Head: mdp.Head{Token: 1, Attempt: 3, ID: mdp.RequestID{2}}}, "x")
+		w.take()
+		w.close()
+		if err := p.nextFinal().err(); !errors.Is(err, mdp.WorkerLost) {
+			t.Errorf("the peer is told %v", err)
+		}
+		if poison := b.State().Poison; len(poison) > 0 {
+			t.Errorf("poison %+v", poison)
+		}
 	})
 }
 
