@@ -167,18 +167,8 @@ func (s *service) partial(batch *zsock.Batch, r *request, i int, body zsock.Body
 // collect keeps a part until the final answer comes.
 func (s *service) collect(batch *zsock.Batch, r *request, body zsock.Body) {
 	size := int64(body.Cost())
-	no := s.b.noRoom(r.account, r.account.Load(), size, s.b.held.Load())
-	switch {
-	case len(r.from.collected) >= maxPartials, r.from.octets+int64(body.Size()) > s.b.cfg.MaxMessage:
+	if err := s.noRoomForPart(r, int64(body.Size()), size); err != nil {
 		s.b.count.partialsDropped.Add(1)
-		s.fail(batch, r, &mdp.Error{Status: mdp.TooBig, Text: "the parts of the answer are more than one message takes", MayHaveRun: true})
-		return
-	case s.bytes+size > s.b.cfg.MaxBytes:
-		no = "the service holds its maximum of octets"
-		fallthrough
-	case no != "":
-		s.b.count.partialsDropped.Add(1)
-		err := busy(no)
 		err.MayHaveRun = true
 		s.fail(batch, r, err)
 		return
@@ -187,6 +177,21 @@ func (s *service) collect(batch *zsock.Batch, r *request, body zsock.Body) {
 	r.from.kept += size
 	s.hold(r, size)
 	r.from.collected = append(r.from.collected, body.Hold())
+}
+
+// noRoomForPart is why another part of so many octets, which take size octets of memory,
+// is not kept; nil if it is.
+func (s *service) noRoomForPart(r *request, octets, size int64) *mdp.Error {
+	switch {
+	case len(r.from.collected) >= maxPartials, r.from.octets+octets > s.b.cfg.MaxMessage:
+		return mdp.Errorf(mdp.TooBig, "the parts of the answer are more than one message takes")
+	case s.bytes+size > s.b.cfg.MaxBytes:
+		return busy("the service holds its maximum of octets")
+	}
+	if no := s.b.noRoom(r.account, r.account.Load(), size, s.b.held.Load()); no != "" {
+		return busy(no)
+	}
+	return nil
 }
 
 // forgetCollected drops the parts of an answer that will not be finished.

@@ -97,7 +97,7 @@ func TestSlowClient(t *testing.T) {
 	before := rig.RSS(t, b.PID())
 	r.Fault(relay.Down, relay.Fault{Stall: true})
 	for i := range uint64(answers) {
-		if err := slow.Send(request(service, i), fmt.Appendf(nil, "size %d", size)); err != nil {
+		if err := slow.Send(rig.Request(service, i), fmt.Appendf(nil, "size %d", size)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -131,16 +131,6 @@ func TestSlowClient(t *testing.T) {
 	}
 }
 
-// request is the head of a native request without a deadline.
-func request(service string, token uint64) mdp.Command {
-	c := mdp.Command{Role: mdp.Client, Kind: mdp.Request, Service: []byte(service)}
-	c.Head.Token, c.Head.Attempt = token, 1
-	for i := range 8 {
-		c.Head.ID[i], c.Head.ID[8+i] = 0xfa, byte(token>>(56-8*i))
-	}
-	return c
-}
-
 // Row 34. A queue is bounded in requests: the one beyond is refused at once, with a
 // word about when to come again, and those before it are not lost.
 func TestFullQueue(t *testing.T) {
@@ -155,9 +145,9 @@ func TestFullQueue(t *testing.T) {
 	defer func() { _ = p.Close() }()
 	var octets []byte
 	for i := range uint64(bound) {
-		octets = append(octets, wire.Encode(request(service, i), []byte("echo"))...)
+		octets = append(octets, wire.Encode(rig.Request(service, i), []byte("echo"))...)
 	}
-	octets = append(octets, wire.Encode(request(service, bound), []byte("echo"))...)
+	octets = append(octets, wire.Encode(rig.Request(service, bound), []byte("echo"))...)
 	if _, err := p.Write(octets); err != nil {
 		t.Fatal(err)
 	}

@@ -74,8 +74,8 @@ func TestTwoWorkersOfOneInstance(t *testing.T) {
 	service := rig.Fresh()
 	first, second := greeted(t, b, service, "twin"), greeted(t, b, service, "twin")
 	asking := raw(t, b)
-	send(t, asking, request(service, 1), "one")
-	send(t, asking, request(service, 2), "two")
+	send(t, asking, rig.Request(service, 1), "one")
+	send(t, asking, rig.Request(service, 2), "two")
 	one, two := recv(t, first, mdp.Request), recv(t, second, mdp.Request)
 	send(t, second, final(two), "answer two")
 	if m := recv(t, asking, mdp.Final); m.Head.Token != 2 || string(m.Frames[0]) != "answer two" {
@@ -102,7 +102,7 @@ func TestTwoClientsOfOneInstance(t *testing.T) {
 	rig.Worker(t, b.Requests, service)
 	twins := []*wire.Peer{greeted(t, b, "", "twin"), greeted(t, b, "", "twin")}
 	for i, p := range twins {
-		send(t, p, request(service, 1), "echo", string(rune('a'+i)))
+		send(t, p, rig.Request(service, 1), "echo", string(rune('a'+i)))
 	}
 	for i, p := range twins {
 		if m := recv(t, p, mdp.Final); len(m.Frames) != 2 || string(m.Frames[1]) != string(rune('a'+i)) {
@@ -122,7 +122,7 @@ func TestForgedReplies(t *testing.T) {
 	thief := greeted(t, b, rig.Fresh(), "honest") // even under its name
 	twin := greeted(t, b, service, "twin")
 	asking := raw(t, b)
-	send(t, asking, request(service, 1), "one")
+	send(t, asking, rig.Request(service, 1), "one")
 	held := recv(t, honest, mdp.Request)
 
 	partial := final(held)
@@ -152,7 +152,7 @@ func TestForgedReplies(t *testing.T) {
 		t.Errorf("got %q", m.Frames)
 	}
 	// Nothing follows the answer but the next one.
-	send(t, asking, request(service, 2), "two")
+	send(t, asking, rig.Request(service, 2), "two")
 	next := recv(t, twin, mdp.Request)
 	send(t, twin, final(next), "true two")
 	if m := recv(t, asking, mdp.Final); m.Head.Token != 2 || string(m.Frames[0]) != "true two" {
@@ -171,7 +171,7 @@ func TestForgedCancelAndAttach(t *testing.T) {
 	b := rig.StartBroker(t)
 	service := rig.Fresh()
 	owner, thief := greeted(t, b, "", "owner"), greeted(t, b, "", "thief")
-	detached := request(service, 7)
+	detached := rig.Request(service, 7)
 	detached.Head.Flags = mdp.FlagDetached
 	send(t, owner, detached, "mine")
 	worker := greeted(t, b, service, "worker")

@@ -67,7 +67,7 @@ func TestMangledLinks(t *testing.T) {
 			continue // the greeting did not survive
 		}
 		for n := range uint64(20) {
-			if err := p.Send(request("mangled", n), []byte("echo")); err != nil {
+			if err := p.Send(rig.Request("mangled", n), []byte("echo")); err != nil {
 				break
 			}
 		}
@@ -86,7 +86,7 @@ func TestMangledLinks(t *testing.T) {
 			return err
 		}
 		defer func() { _ = p.Close() }()
-		if err := p.Send(request(service, 1), []byte("echo"), []byte("mine")); err != nil {
+		if err := p.Send(rig.Request(service, 1), []byte("echo"), []byte("mine")); err != nil {
 			return err
 		}
 		m, err := p.Recv(meshproc.Guard)
